@@ -1,0 +1,1 @@
+"""Replay, export and import: makes every analysis and decision again and compares."""

@@ -1,0 +1,1 @@
+"""What decisions mean: the state of workloads and experiments as a pure fold, assignment, lifecycle."""

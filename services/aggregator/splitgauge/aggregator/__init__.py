@@ -1,0 +1,1 @@
+"""Folds observations into exact totals per unit, variant and metric."""

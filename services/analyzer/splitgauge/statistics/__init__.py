@@ -1,0 +1,1 @@
+"""The mathematics, usable by itself: arrays in, named tuples of arrays out."""

@@ -1,0 +1,1 @@
+"""Splits live traffic between variants and records who answered what."""
