@@ -1,0 +1,170 @@
+"""Analyses: every logged look, whole, with all its inputs named, so that anyone can make it again."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from splitgauge.schemas.decision import RULES
+from splitgauge.schemas.model import EventData, Instant
+from splitgauge.schemas.tables import FOLD_VERSION
+
+__all__ = [
+    "AnalysisData",
+    "Comparison",
+    "DeadLetterData",
+    "DecisionsRead",
+    "GuardrailFinding",
+    "Health",
+    "MetricValue",
+    "PreviousLook",
+    "Proposal",
+    "VariantNumbers",
+    "Verdict",
+]
+
+
+class DecisionsRead(EventData):
+    """How far the decisions had been read (exclusive), and the running digest there."""
+
+    upto: int
+    digest: str
+
+
+class PreviousLook(EventData):
+    """The last accepted look of the same experiment."""
+
+    id: str
+    sha256: str
+
+
+class MetricValue(EventData):
+    """A metric of one variant: the ratio of sums over its epochs, combined; null with a reason where undefined."""
+
+    value: float | None
+    standard_error: float | None = None
+    units: int
+    reason: str | None = None
+
+
+class VariantNumbers(EventData):
+    """One variant in a look."""
+
+    units: int
+    requests: int
+    exposed: int
+    crossovers: int
+    missing: int
+    metrics: dict[str, MetricValue]
+
+
+class Comparison(EventData):
+    """One challenger against control on one metric. Effects are challenger minus control."""
+
+    variant: str
+    metric: str
+    role: Literal["goal", "guardrail", "secondary"]
+    effect: float | None
+    relative_effect: float | None
+    standard_error: float | None
+    fixed_p: float | None
+    fixed_lower: float | None
+    fixed_upper: float | None
+    sequential_p: float | None = Field(description="always valid, at this look")
+    sequential_p_minimum: float | None = Field(None, description="running minimum over looks; for display")
+    sequential_lower: float | None
+    sequential_upper: float | None
+    log_e_value: float | None
+    probability_to_beat_control: float | None
+    expected_loss: float | None = Field(description="of choosing the challenger, in the metric's unit")
+    expected_loss_of_staying: float | None = None
+    units_needed: int | None = Field(None, description="more units, both arms together, for a conclusive result")
+    reason: str | None = None
+
+
+class GuardrailFinding(EventData):
+    """One guardrail of one challenger. Harm is positive in the bad direction."""
+
+    variant: str
+    metric: str
+    margin: float
+    margin_kind: Literal["absolute", "relative"]
+    state: Literal["pass", "harm", "undecided"]
+    operational_harm: bool = Field(False, description="shown by the exact count process (decision rule, step 1)")
+    harm: float | None
+    harm_lower: float | None = Field(description="one-sided lower bound")
+    harm_upper: float | None = Field(description="one-sided upper bound")
+    log_bayes_factor: float | None = None
+    failures: int | None = None
+    reason: str
+
+
+class Health(EventData):
+    """Whether the numbers can be trusted."""
+
+    state: Literal["healthy", "warning", "invalid"]
+    problems: list[str] = []
+    sample_ratio_log_e: float | None = None
+    sample_ratio_latched: bool = False
+    crossovers: int = 0
+    crossover_share: float = 0.0
+    missing: int = 0
+    missing_log_e: float | None = None
+
+
+class Proposal(EventData):
+    """What follows from a verdict: carried out, recommended, or only said, as the policy has it."""
+
+    action: Literal["promote", "roll_back", "ramp", "complete"]
+    consent: Literal["act", "recommend", "off"]
+    variant: str | None = None
+    step: int | None = None
+    winner: str | None = None
+
+
+class Verdict(EventData):
+    """The first step of the decision rule that holds."""
+
+    step: int = Field(ge=1, le=10)
+    kind: Literal[
+        "roll_back", "maximum_duration", "invalid", "hold", "control_wins", "ramp", "promote", "futility", "continue"
+    ]
+    variant: str | None = None
+    winner: str = "inconclusive"
+    reason: str
+    proposal: Proposal | None = None
+    promotable: str | None = Field(
+        None, description="who would be promoted by step 8 with the minimum duration waived (a person's promotion)"
+    )
+    not_promotable_because: str | None = None
+
+
+class AnalysisData(EventData):
+    """`analysis.v1`: verdict = f(state at `revision`, window at `positions`, `looked_at`, `previous`)."""
+
+    experiment_id: str
+    revision: int
+    positions: dict[int, int]
+    digests: dict[int, str]
+    decisions: DecisionsRead
+    looked_at: Instant
+    as_of: Instant | None
+    previous: PreviousLook | None
+    rules: int = RULES
+    fold_version: int = FOLD_VERSION
+    variants: dict[str, VariantNumbers]
+    comparisons: list[Comparison]
+    guardrails: list[GuardrailFinding]
+    health: Health
+    verdict: Verdict
+    state: dict[str, Any] = Field(default={}, description="what later looks need of earlier ones: running minima")
+
+
+class DeadLetterData(EventData):
+    """`dead-letter.v1`: what could not be used, why, and where it stands."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    code: str
+    value: str | None = Field(None, description="base64; left out where the topic holds what callers sent")

@@ -1,0 +1,139 @@
+"""Partials and windows: what one partition, and all of them together, know of an experiment.
+
+All numbers are exact integers. m, d and x are fixed point with their metric's scale. Everything of an experiment is in
+one event, so that no reader ever sees one arm newer than another; time buckets, which no verdict reads, go apart.
+"""
+
+from pydantic import Field
+
+from splitgauge.schemas.model import BigInteger, EventData, Instant
+
+__all__ = [
+    "FOLD_VERSION",
+    "SHARE_SCALE",
+    "BucketCell",
+    "BucketsData",
+    "Cell",
+    "Counts",
+    "MetricSums",
+    "PartialData",
+    "VariantTotals",
+    "WindowData",
+]
+
+FOLD_VERSION = 1
+"""Version of the fold. Readers never mix versions; a new fold starts again from the log."""
+
+SHARE_SCALE = 1_000_000_000
+"""Fixed point of a unit's share m / d of a proportion."""
+
+
+class MetricSums(EventData):
+    """Sums over the analysed units of a cell (statistics.md, Aggregates)."""
+
+    m: BigInteger = 0
+    d: BigInteger = 0
+    mm: BigInteger = 0
+    dd: BigInteger = 0
+    md: BigInteger = 0
+    x: BigInteger = 0
+    xx: BigInteger = 0
+    mx: BigInteger = 0
+    dx: BigInteger = 0
+    present: int = Field(0, description="units with d > 0")
+    hits: int = Field(0, description="units with m > 0")
+    misses: int = Field(0, description="units with m < d; of proportions: with at least one failure")
+    shares: BigInteger = Field(0, description="sum of rint(m / d * SHARE_SCALE) over units with d > 0; proportions")
+
+
+class Cell(EventData):
+    """One variant in one epoch: its cohort of units."""
+
+    exposed: int = Field(0, description="units whose first live split exposure it was, crossovers included")
+    units: int = Field(0, description="of those, the analysed ones: without crossovers")
+    crossovers: int = Field(0, description="of those, the ones that also got another variant under the same table")
+    requests: int = Field(0, description="live split assignments of analysed units in their own epoch")
+    missing: int = Field(0, description="of those, without an outcome past the horizon")
+    missing_units: int = Field(0, description="analysed units with at least one missing")
+    metrics: dict[str, MetricSums] = {}
+    days: dict[str, "Cell"] = Field(
+        default={}, description="with an attribution window: the same by UTC day of first exposure (YYYY-MM-DD)"
+    )
+
+
+class VariantTotals(EventData):
+    """Everything live that was given to a variant, analysed or not: what results and bills show."""
+
+    jobs: int = Field(0, description="live assignments, whatever their reason")
+    reasons: dict[str, int] = {}
+    statuses: dict[str, int] = {}
+    missing: int = 0
+    answered: int = Field(0, description="complete answers")
+    latency_ms: BigInteger = Field(0, description="sum over complete answers, micro")
+    ttft_ms: BigInteger = Field(0, description="sum, micro")
+    ttft_count: int = 0
+    input_tokens: BigInteger = 0
+    cached_input_tokens: BigInteger = 0
+    output_tokens: BigInteger = 0
+    cost: BigInteger = Field(0, description="sum, 1e-12 USD")
+    first_at: Instant | None = None
+    last_at: Instant | None = None
+
+
+class Counts(EventData):
+    """What did not go into the sums, by why. Duplicates counted once, dropped after."""
+
+    conflicts: int = 0
+    duplicates: int = 0
+    too_late: int = 0
+    unattributable: int = 0
+    foreign: int = Field(0, description="events of units whose cohort is another epoch's: shown, not analysed")
+
+
+class PartialData(EventData):
+    """`partial.v1`: a function of (partition, upto), whoever makes it."""
+
+    experiment_id: str
+    partition: int
+    upto: int
+    decisions_offset: int
+    fold_version: int = FOLD_VERSION
+    as_of: Instant | None = None
+    digest: str
+    epochs: dict[str, dict[str, Cell]] = {}
+    totals: dict[str, VariantTotals] = {}
+    callers: dict[str, dict[str, VariantTotals]] = {}
+    counts: Counts = Counts()
+
+
+class WindowData(EventData):
+    """`window.v1`: the partials summed. `as_of` is the latest of their clocks."""
+
+    experiment_id: str
+    positions: dict[int, int]
+    decisions_offset: int
+    fold_version: int = FOLD_VERSION
+    as_of: Instant | None = None
+    digests: dict[int, str]
+    epochs: dict[str, dict[str, Cell]] = {}
+    totals: dict[str, VariantTotals] = {}
+    callers: dict[str, dict[str, VariantTotals]] = {}
+    counts: Counts = Counts()
+
+
+class BucketCell(EventData):
+    """What fell into one time bucket of one variant: live split events of analysed units, by `assigned_at`."""
+
+    requests: int = 0
+    metrics: dict[str, tuple[BigInteger, BigInteger]] = Field(default={}, description="metric: [m, d]")
+
+
+class BucketsData(EventData):
+    """`partial-buckets.v1` and `window-buckets.v1`: one time bucket of an experiment."""
+
+    experiment_id: str
+    start: Instant
+    seconds: int
+    positions: dict[int, int]
+    fold_version: int = FOLD_VERSION
+    variants: dict[str, BucketCell] = {}

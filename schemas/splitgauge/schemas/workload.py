@@ -1,0 +1,128 @@
+"""What a workload is: an inference configuration that callers ask for and variants run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
+
+from splitgauge.schemas.model import Specification
+
+__all__ = ["Overrides", "Price", "SystemPrompt", "Workload", "WorkloadConfiguration", "WorkloadId"]
+
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
+
+WorkloadId = (
+    Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
+)
+"""A number or a name. `42` and `"42"` are the same workload."""
+
+
+class Price(Specification):
+    """What a request costs, in US dollars."""
+
+    input_per_million: float = Field(0.0, ge=0, allow_inf_nan=False, description="USD per million input tokens")
+    cached_input_per_million: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="USD per million cached input tokens; as input if left out"
+    )
+    output_per_million: float = Field(0.0, ge=0, allow_inf_nan=False, description="USD per million output tokens")
+    per_request: float = Field(0.0, ge=0, allow_inf_nan=False, description="USD per answered request")
+
+
+class SystemPrompt(Specification):
+    """A system prompt, and what becomes of the caller's own."""
+
+    text: str
+    mode: Literal["replace", "prepend", "if_absent"] = "replace"
+
+
+class Overrides(Specification):
+    """What a variant changes of the workload that it refers to. Fields left out stay; parameters and headers merge."""
+
+    url: str | None = Field(None, pattern=r"^https?://[^\s/]+")
+    model: str | None = Field(None, min_length=1)
+    credential: str | None = Field(None, pattern=r"^(env|file):.+$")
+    system_prompt: SystemPrompt | None = None
+    parameters: dict[str, JsonValue] = {}
+    headers: dict[str, str] = {}
+    timeout_s: float | None = Field(None, gt=0, le=3600)
+    price: Price | None = None
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secret_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        return _without_secrets(headers)
+
+
+class WorkloadConfiguration(Specification):
+    """What runs: where requests go and how. Frozen into an experiment when it is activated.
+
+    `parameters` are the workload's defaults for request fields (the caller's own win); `forced_parameters` come from a
+    variant's overrides and win over the caller's.
+    """
+
+    provider: Literal["openai", "anthropic", "webhook"]
+    url: str = Field(
+        pattern=r"^https?://[^\s/]+",
+        description="openai, anthropic: base URL with its version (https://host/v1); webhook: the URL itself",
+    )
+    model: str | None = Field(None, min_length=1, description="what the endpoint calls the model; None: as the caller")
+    credential: str | None = Field(
+        None, pattern=r"^(env|file):.+$", description="env:NAME or file:PATH; never the secret itself"
+    )
+    system_prompt: SystemPrompt | None = None
+    parameters: dict[str, JsonValue] = {}
+    forced_parameters: dict[str, JsonValue] = {}
+    headers: dict[str, str] = {}
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="until the whole answer is there")
+    price: Price = Price()
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secret_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        return _without_secrets(headers)
+
+    def overridden(self, overrides: Overrides) -> "WorkloadConfiguration":
+        """This configuration with a variant's changes; its parameters win over the caller's."""
+        changes = {
+            field: value
+            for field in ("url", "model", "credential", "system_prompt", "timeout_s", "price")
+            if (value := getattr(overrides, field)) is not None
+        }
+        return self.model_copy(
+            update={
+                **changes,
+                "forced_parameters": {**self.forced_parameters, **overrides.parameters},
+                "headers": {**self.headers, **overrides.headers},
+            }
+        )
+
+
+class Workload(WorkloadConfiguration):
+    """A workload as it is defined: a configuration with an id and a name."""
+
+    id: WorkloadId
+    name: str = Field(default="", max_length=200)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_its_id(cls, data: object) -> object:
+        if isinstance(data, dict) and not data.get("name") and "id" in data:
+            return {**data, "name": str(data["id"])}  # pyright: ignore[reportUnknownVariableType] - any JSON object
+        return data  # pyright: ignore[reportUnknownVariableType] - as above
+
+    @property
+    def key(self) -> str:
+        """The id as the registry knows it."""
+        return str(self.id)
+
+    @property
+    def configuration(self) -> WorkloadConfiguration:
+        """Without id and name."""
+        return WorkloadConfiguration.model_validate(self.model_dump(exclude={"id", "name"}))
+
+
+def _without_secrets(headers: dict[str, str]) -> dict[str, str]:
+    secret = sorted(name for name in headers if name.lower() in _SECRET_HEADERS)
+    if secret:
+        message = f"header {secret[0]} holds a secret, and what is written here is kept; use `credential`"
+        raise ValueError(message)
+    return headers
