@@ -74,6 +74,7 @@ class AssignmentData(EventData):
     variant: str | None = None
     reason: Reason
     mode: Mode = "live"
+    own_unit: bool = Field(False, description="the request came without a unit and is its own")
     covariates: dict[str, float] = {}
     decisions_offset: int = Field(ge=0, description="how far its router had read the decisions (exclusive)")
     caller: str | None = None
