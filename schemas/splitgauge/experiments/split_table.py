@@ -37,14 +37,16 @@ class SplitTable:
     slots: bytes
 
     def __post_init__(self) -> None:
-        _check_number(len(self.names))
-        if len(set(self.names)) < len(self.names):
-            raise _bad_split(f"variant names repeat in {', '.join(self.names)}", remedy="Give each its own name")
+        _check_names(self.names)
         if len(self.slots) != SLOTS or max(self.slots) >= len(self.names):
-            raise _bad_split(f"a split gives each of {SLOTS} slots to one of its variants")
+            raise _bad_split(
+                "the slots are not those of a split",
+                where="slots",
+                remedy=f"Give {SLOTS} bytes, each the index of one of {len(self.names)} variants",
+            )
 
     def variant_of(self, slot: int) -> str:
-        """The variant that has the slot (0..9999)."""
+        """The variant that has the slot, 0..9999 (not checked: it is on the data path, and slots come from a hash)."""
         return self.names[self.slots[slot]]
 
     def counts(self) -> dict[str, int]:
@@ -71,8 +73,9 @@ def from_runs(runs: Iterable[tuple[str, int]], *, names: Sequence[str]) -> Split
         runs: as in the decision event.
         names: all variants of the experiment in the order of its specification.
     Raises: ContractError where a run names an unknown variant, has no length, continues the run before it (one table
-        has one coding, so that equal splits are equal bytes), or all together are not 10,000 slots.
+        has one coding, so that equal splits are equal bytes), all together are not 10,000 slots, or `names` make no split.
     """
+    _check_names(names)
     index_of = {name: index for index, name in enumerate(names)}
     parts: list[bytes] = []
     total, before = 0, None
@@ -95,8 +98,9 @@ def from_runs(runs: Iterable[tuple[str, int]], *, names: Sequence[str]) -> Split
 def lay_out(weights: Mapping[str, float]) -> SplitTable:
     """The first layout: each variant one range of slots, in the order of the mapping.
 
-    The ranges are those of GrowthBook's `getBucketRange` at full coverage, their ends on whole slots: where the weights
-    are multiples of 0.01 % a unit gets the variant that GrowthBook's SDK gives it.
+    The ranges are those of GrowthBook's `getBucketRange` at full coverage, with two differences. They end on whole
+    slots, so that 10, 20 and 70 % are 1000, 2000 and 7000 slots (its floats give 2001 and 6999). And weights that do
+    not add up to 1 keep their ratios, where GrowthBook would fall back to equal ones.
 
     Args:
         weights: any non-negative numbers, not all 0; only their ratios count. 0 keeps a variant without slots.
@@ -117,7 +121,7 @@ def reweight(table: SplitTable, weights: Mapping[str, float]) -> SplitTable:
         weights: as for `lay_out`, for exactly the variants of the table.
     Raises: ContractError as `lay_out`, and where a variant is unknown or has no weight.
     """
-    if weights.keys() != set(table.names):
+    if set(weights) != set(table.names):
         raise _bad_split(
             f"weights for {', '.join(weights)}, but the variants are {', '.join(table.names)}",
             remedy="Give each variant a weight; 0 switches one off",
@@ -154,7 +158,7 @@ _RUNS_REMEDY = f"Runs are 1 slot or longer and hold {SLOTS} together"
 
 def _slot_counts(weights: Mapping[str, float]) -> list[int]:
     """Slots of each variant by largest remainder, ties to the first; a weight above 0 gets at least one slot."""
-    _check_number(len(weights))
+    _check_names(tuple(weights))
     for name, weight in weights.items():
         if not isfinite(weight) or weight < 0:
             raise _bad_split(
@@ -179,14 +183,16 @@ def _slot_counts(weights: Mapping[str, float]) -> list[int]:
     return counts
 
 
-def _check_number(variants: int) -> None:
-    if not 1 <= variants <= MAX_VARIANTS:
-        raise _bad_split(f"{variants} variants in one split", remedy=f"A split has 1 to {MAX_VARIANTS}")
+def _check_names(names: Sequence[str]) -> None:
+    if not 1 <= len(names) <= MAX_VARIANTS:
+        raise _bad_split(f"{len(names)} variants in one split", where="names", remedy=f"Have 1 to {MAX_VARIANTS}")
+    if len(set(names)) < len(names):
+        raise _bad_split(f"variant names repeat in {', '.join(names)}", where="names", remedy="Make them differ")
 
 
 def _one_of(names: Iterable[str]) -> str:
     return f"Name one of {', '.join(names)}"
 
 
-def _bad_split(message: str, *, where: str = "weights", remedy: str = "") -> ContractError:
+def _bad_split(message: str, *, remedy: str, where: str = "weights") -> ContractError:
     return ContractError(message, where=where, remedy=remedy)
