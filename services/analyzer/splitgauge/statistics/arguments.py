@@ -1,0 +1,119 @@
+"""What every function of this package asks of its arguments, checked once, at the edge, with cheap array operations.
+
+Owns: the array types, the conversion to float64, and the wording of contract breaks. Must not know any method.
+A nan in a measured value is no contract break (it makes that element nan); a nan where a count, an error rate or a
+margin belongs is one.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from splitgauge.schemas.errors import ContractError
+
+__all__ = [
+    "ArrayLike",
+    "BoolArray",
+    "FloatArray",
+    "broadcastable",
+    "counts",
+    "error_rates",
+    "floats",
+    "non_negative",
+    "one_of",
+    "positive",
+    "require",
+    "shares",
+    "signs",
+]
+
+ArrayLike: TypeAlias = npt.ArrayLike
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def floats(name: str, value: ArrayLike) -> FloatArray:
+    """``value`` as float64; anything that is no number is refused by name."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as exc:
+        raise ContractError(f"{value!r} is no array of numbers", where=name, remedy="give real numbers") from exc
+
+
+def require(name: str, value: FloatArray, holds: npt.ArrayLike, rule: str) -> FloatArray:
+    """``value`` where ``holds`` is true throughout; else a ContractError that shows the first element breaking
+    ``rule``."""
+    if np.all(holds):
+        return value
+    broken = np.broadcast_to(value, np.shape(holds))[~np.asarray(holds)]
+    raise ContractError(
+        f"{float(broken.flat[0])!r} breaks the rule: {rule}", where=name, remedy=f"give {name} so that {rule}"
+    )
+
+
+def counts(name: str, value: ArrayLike) -> FloatArray:
+    """Whole numbers of things: finite, at least 0."""
+    array = floats(name, value)
+    return require(
+        name, array, (array >= 0) & (np.floor(array) == array) & (array < np.inf), "a count is whole and at least 0"
+    )
+
+
+def error_rates(name: str, value: ArrayLike, *, below: float = 1.0) -> FloatArray:
+    """Probabilities of an error: strictly between 0 and ``below``."""
+    array = floats(name, value)
+    return require(name, array, (array > 0) & (array < below), f"it lies strictly between 0 and {below:g}")
+
+
+def non_negative(name: str, value: ArrayLike) -> FloatArray:
+    """Variances, standard errors, sums of shares: at least 0, or nan where they are undefined."""
+    array = floats(name, value)
+    return require(name, array, ~(array < 0), "it is at least 0")
+
+
+def positive(name: str, value: ArrayLike, *, finite: bool = True) -> FloatArray:
+    """Margins, scales, planned sizes: above 0."""
+    array = floats(name, value)
+    return require(
+        name,
+        array,
+        (array > 0) & ((array < np.inf) | (not finite)),
+        "it is above 0" + (" and finite" if finite else ""),
+    )
+
+
+def shares(name: str, value: ArrayLike, *, whole: bool = True) -> FloatArray:
+    """Shares of traffic: in [0, 1]; along the last axis they add up to 1 if they are the ``whole``."""
+    array = floats(name, value)
+    require(name, array, (array >= 0) & (array <= 1), "a share lies between 0 and 1")
+    if whole:
+        total = array.sum(axis=-1)
+        require(name, total, np.abs(total - 1) < 1e-9, "the shares of all arms add up to 1")
+    return array
+
+
+def signs(name: str, value: ArrayLike) -> FloatArray:
+    """Directions: +1 or -1."""
+    array = floats(name, value)
+    return require(name, array, np.abs(array) == 1, "a direction is +1 or -1")
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """A choice by name."""
+    if value not in allowed:
+        raise ContractError(f"{value!r} is not one of {', '.join(allowed)}", where=name, remedy="choose one of these")
+    return value
+
+
+def broadcastable(**arrays: FloatArray) -> tuple[int, ...]:
+    """The common shape of the arrays, which numpy's broadcasting must allow."""
+    try:
+        return np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError as exc:
+        listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ContractError(
+            f"shapes do not fit together: {listed}",
+            where=next(iter(arrays)),
+            remedy="give one element per comparison in each, or one for all",
+        ) from exc

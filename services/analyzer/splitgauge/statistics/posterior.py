@@ -1,0 +1,91 @@
+"""The normal posterior of an effect, in closed form.
+
+Reported always; a posterior probability alone never decides: stopping on it gives 39-58 % false positives. A Bayesian
+decision needs a Bayes factor (`two_sided_sequence`'s e-value is one) beside the expected loss from here.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from splitgauge.statistics.arguments import (
+    ArrayLike,
+    FloatArray,
+    broadcastable,
+    error_rates,
+    floats,
+    non_negative,
+    positive,
+    signs,
+)
+from splitgauge.statistics.effects import Effect
+
+__all__ = ["Posterior", "normal_posterior"]
+
+_ROOT_TWO_PI = float(np.sqrt(2 * np.pi))
+
+
+class Posterior(NamedTuple):
+    """Posterior of an effect, float64, shape (comparisons,). All nan where se is 0 or undefined."""
+
+    mean: FloatArray
+    """Posterior mean, units of the effect."""
+    sd: FloatArray
+    """Posterior standard deviation, units of the effect."""
+    lower: FloatArray
+    """Of the central 1 - alpha credible interval."""
+    upper: FloatArray
+    """Of the central 1 - alpha credible interval."""
+    probability_to_beat: FloatArray
+    """Probability that the challenger is better than control, in the metric's direction."""
+    loss_choosing: FloatArray
+    """Expected loss of choosing the challenger, units of the effect, at least 0."""
+    loss_staying: FloatArray
+    """Expected loss of staying with control, units of the effect, at least 0."""
+
+
+@np.errstate(all="ignore")
+def normal_posterior(
+    effect: Effect,
+    *,
+    alpha: ArrayLike,
+    direction: ArrayLike = 1,
+    prior_mean: ArrayLike = 0.0,
+    prior_sd: ArrayLike = np.inf,
+) -> Posterior:
+    """Normal posterior of an effect under a normal or flat prior.
+
+    Args:
+        effect: of each comparison, shape (comparisons,), absolute or relative.
+        alpha: of the credible interval, in (0, 1).
+        direction: +1 where up is good, -1 where down is good.
+        prior_mean, prior_sd: of the effect, its units; prior_sd above 0, inf for a flat prior.
+    Returns: `Posterior`; nan where se is 0 or undefined.
+    Raises: ContractError where alpha, direction or prior_sd is out of range, or shapes do not fit.
+    Assumes: a normal likelihood.
+    Source: conjugate normal model; expected loss: Stucchi 2015, "Bayesian A/B testing at VWO", closed form of the
+        normal loss.
+
+        >>> from splitgauge.statistics import effect
+        >>> found = normal_posterior(effect(0.3, 0.16284962388657825, n_control=1000, n_treatment=1000), alpha=0.05)
+        >>> round(float(found.probability_to_beat), 9), round(float(found.loss_choosing), 9)
+        (0.967276342, 0.002089065)
+    """
+    level, good = error_rates("alpha", alpha), signs("direction", direction)
+    centre, width = floats("prior_mean", prior_mean), positive("prior_sd", prior_sd, finite=False)
+    se = non_negative("effect.se", effect.se)
+    broadcastable(effect=effect.value, se=se, alpha=level, direction=good, prior_mean=centre, prior_sd=width)
+    usable = np.where((se > 0) & (se < np.inf) & np.isfinite(effect.value), se, np.nan)
+    # The data's weight 1/(1 + se^2/s0^2): as precisions, 1/se^2 overflows for small units.
+    weight = 1 / (1 + (usable / width) ** 2)
+    mean = np.where(weight == 1, effect.value, weight * effect.value + (1 - weight) * centre)
+    sd = usable * np.sqrt(weight)
+    mean = np.where(np.isnan(sd), np.nan, mean)
+    half = -special.ndtri(level / 2) * sd
+    z = good * mean / sd
+    density = np.exp(-0.5 * z * z) / _ROOT_TWO_PI
+    upside = special.ndtr(z)
+    choosing = np.maximum(sd * (density - z * special.ndtr(-z)), 0.0)
+    staying = np.maximum(sd * (density + z * upside), 0.0)
+    return Posterior(mean, sd, mean - half, mean + half, upside, choosing, staying)
