@@ -73,7 +73,7 @@ def from_runs(runs: Iterable[tuple[str, int]], *, names: Sequence[str]) -> Split
         runs: as in the decision event.
         names: all variants of the experiment in the order of its specification.
     Raises: ContractError where a run names an unknown variant, has no length, continues the run before it (one table
-        has one coding, so that equal splits are equal bytes), all together are not 10,000 slots, or `names` make no split.
+        has one coding, so that equal splits are equal bytes), they are not 10,000 slots together, or `names` repeat.
     """
     _check_names(names)
     index_of = {name: index for index, name in enumerate(names)}

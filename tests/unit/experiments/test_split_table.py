@@ -29,8 +29,9 @@ def moved(before: SplitTable, after: SplitTable) -> set[int]:
 @pytest.mark.parametrize(("name", "arguments", "ranges"), VECTORS["getBucketRange"])
 def test_first_layout_gives_every_bucket_range_to_its_variant(name: str, arguments: list[Any], ranges: Ranges) -> None:
     variations, coverage, weights = arguments
-    equal = weights is None or name in FALLS_BACK
-    table = lay_out(weights_of([1] * variations if equal else weights))
+    if weights is None or name in FALLS_BACK:
+        weights = [1] * variations
+    table = lay_out(weights_of(weights))
     for index, (start, end) in enumerate(ranges):
         in_range = {table.variant_of(slot) for slot in range(round(start * SLOTS), round(end * SLOTS))}
         assert in_range <= {str(index)}
@@ -173,13 +174,19 @@ def test_runs_that_code_no_table_are_refused(runs: list[tuple[str, int]], messag
         from_runs(runs, names=("a", "b"))
 
 
+@pytest.mark.parametrize("names", [[], ["a", "a"], [str(index) for index in range(257)]])
+def test_runs_over_impossible_names_are_refused(names: list[str]) -> None:
+    with pytest.raises(ContractError, match="names: "):
+        from_runs([(name, SLOTS) for name in names[-1:]], names=names)
+
+
 @pytest.mark.parametrize(
     ("names", "slots", "message"),
     [
         (("a", "a"), bytes(SLOTS), "variant names repeat in a, a"),
         ((), bytes(SLOTS), "0 variants"),
-        (("a",), bytes(SLOTS - 1), "each of 10000 slots"),
-        (("a",), b"\x01" * SLOTS, "each of 10000 slots"),
+        (("a",), bytes(SLOTS - 1), "slots: the slots are not those of a split. Give 10000 bytes"),
+        (("a",), b"\x01" * SLOTS, "each the index of one of 1 variants"),
     ],
 )
 def test_impossible_table_is_refused(names: tuple[str, ...], slots: bytes, message: str) -> None:
