@@ -1,0 +1,51 @@
+# Everything a checkout needs: each target first sets up .venv from requirements.lock, hashes required, and reuses it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help setup demo test lint format lock
+
+help:
+	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
+	@echo "make test     all tests (ARGS=..., as pytest takes them)"
+	@echo "make lint     ruff, mypy, pyright, import-linter"
+	@echo "make format   let ruff rewrite what it can"
+	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
+	@echo "make setup    only .venv"
+
+setup: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/splitgauge demo $(ARGS)
+
+# One process per core of a small machine; the tests of one file stay together, as they share servers.
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# uv leaves the address of the registry out, so that the file is the same wherever it is made.
+lock:
+	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip --disable-pip-version-check install --quiet uv; }
+	$(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --fork-strategy fewest \
+		--python-version 3.11 --all-extras --generate-hashes --custom-compile-command "make lock" --output-file requirements.lock $(ARGS)

@@ -1,0 +1,50 @@
+"""What holds for every test: how hypothesis draws, and that no process outlives the tests that started it."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline and no complaint about slow drawing: a loaded machine is no failure. In CI the same examples every time.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+_MARK = "SPLITGAUGE_TEST_RUN"
+_GRACE_S = 10.0
+# Helpers of multiprocessing end by themselves with the process that they serve.
+_BORROWED = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left_behind() -> Iterator[None]:
+    """Every process that a test starts inherits a mark, by which it is found even when its parent is gone."""
+    mark = uuid4().hex
+    os.environ[_MARK] = mark
+    yield
+    if sys.platform != "linux":
+        return
+    give_up = time.monotonic() + _GRACE_S
+    while (left := _processes_with(mark)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not left, f"processes left behind by tests: {left}"
+
+
+def _processes_with(mark: str) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            environment = (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended meanwhile, or belongs to somebody else
+        if f"{_MARK}={mark}".encode() in environment and not any(name in command for name in _BORROWED):
+            found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
