@@ -53,7 +53,7 @@ def _define(registry: Registry, decision: DecisionData, state: WorkloadState | N
 
 def _refuse_name_clash(registry: Registry, key: str, name: str) -> None:
     for other_key, other in registry.workloads.items():
-        if other_key != key and not other.retired and name in {other.workload.name, other_key}:
+        if name and other_key != key and not other.retired and name in {other.workload.name, other_key}:
             raise IllegalStepError(
                 f"workload {other_key!r} is called {name!r} already",
                 where="/name",

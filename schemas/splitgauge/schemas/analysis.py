@@ -70,14 +70,16 @@ class Comparison(EventData):
     fixed_lower: float | None
     fixed_upper: float | None
     sequential_p: float | None = Field(description="always valid, at this look")
-    sequential_p_minimum: float | None = Field(None, description="running minimum over looks; for display")
+    sequential_p_minimum: float | None = Field(default=None, description="running minimum over looks; for display")
     sequential_lower: float | None
     sequential_upper: float | None
     log_e_value: float | None
     probability_to_beat_control: float | None
     expected_loss: float | None = Field(description="of choosing the challenger, in the metric's unit")
     expected_loss_of_staying: float | None = None
-    units_needed: int | None = Field(None, description="more units, both arms together, for a conclusive result")
+    units_needed: int | None = Field(
+        default=None, description="more units, both arms together, for a conclusive result"
+    )
     reason: str | None = None
 
 
@@ -89,7 +91,9 @@ class GuardrailFinding(EventData):
     margin: float
     margin_kind: Literal["absolute", "relative"]
     state: Literal["pass", "harm", "undecided"]
-    operational_harm: bool = Field(False, description="shown by the exact count process (decision rule, step 1)")
+    operational_harm: bool = Field(
+        default=False, description="shown by the exact count process (decision rule, step 1)"
+    )
     harm: float | None
     harm_lower: float | None = Field(description="one-sided lower bound")
     harm_upper: float | None = Field(description="one-sided upper bound")
@@ -133,7 +137,8 @@ class Verdict(EventData):
     reason: str
     proposal: Proposal | None = None
     promotable: str | None = Field(
-        None, description="who would be promoted by step 8 with the minimum duration waived (a person's promotion)"
+        default=None,
+        description="who would be promoted by step 8 with the minimum duration waived (a person's promotion)",
     )
     not_promotable_because: str | None = None
 
@@ -167,4 +172,4 @@ class DeadLetterData(EventData):
     offset: int
     reason: str
     code: str
-    value: str | None = Field(None, description="base64; left out where the topic holds what callers sent")
+    value: str | None = Field(default=None, description="base64; left out where the topic holds what callers sent")

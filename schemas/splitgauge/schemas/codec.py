@@ -6,7 +6,7 @@ Owns the encoding of what is written to the log and hashed; knows no model.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -51,9 +51,9 @@ def canonical(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, int):
         return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else str(value)
     if isinstance(value, Mapping):
-        return {str(key): canonical(item) for key, item in value.items()}
+        return {str(key): canonical(item) for key, item in cast("Mapping[object, object]", value).items()}
     if isinstance(value, Sequence):
-        return [canonical(item) for item in value]
+        return [canonical(item) for item in cast("Sequence[object]", value)]
     message = f"{type(value).__name__} is no JSON value"
     raise MalformedError(message)
 

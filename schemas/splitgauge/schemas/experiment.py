@@ -35,8 +35,8 @@ class VariantSpecification(Specification):
     workload_id: WorkloadId | None = None
     workload: WorkloadConfiguration | None = None
     overrides: Overrides = Overrides()
-    weight: float | None = Field(None, ge=0, allow_inf_nan=False)
-    traffic_percent: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    traffic_percent: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "VariantSpecification":
@@ -58,7 +58,7 @@ class Goal(Specification):
     """The one primary metric, and the smallest effect worth knowing of."""
 
     metric: Name = "success"
-    minimum_detectable_effect: float | None = Field(None, gt=0, allow_inf_nan=False)
+    minimum_detectable_effect: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     effect: Literal["absolute", "relative"] = "absolute"
 
 
@@ -68,27 +68,29 @@ class Guardrail(Specification):
     metric: Name
     margin: float = Field(gt=0, allow_inf_nan=False, description="absolute: in the metric's unit; relative: a fraction")
     margin_kind: Literal["absolute", "relative"] | None = Field(
-        None, description="left out: absolute for proportions, relative for all else"
+        default=None, description="left out: absolute for proportions, relative for all else"
     )
     roll_back_above: Literal["zero", "margin"] = Field(
-        "zero", description="roll back when the harm is shown to be above this"
+        default="zero", description="roll back when the harm is shown to be above this"
     )
 
 
 class Minimum(Specification):
     """What has to be there before a verdict."""
 
-    units: int = Field(100, ge=1, description="per variant")
-    requests: int = Field(100, ge=1, description="per variant")
-    duration_s: float = Field(DAY_S, ge=0, allow_inf_nan=False)
+    units: int = Field(default=100, ge=1, description="per variant")
+    requests: int = Field(default=100, ge=1, description="per variant")
+    duration_s: float = Field(default=DAY_S, ge=0, allow_inf_nan=False)
 
 
 class RampStep(Specification):
     """One step of a ramp: the challengers' joint share of all traffic."""
 
     share: float = Field(gt=0, le=1)
-    duration_s: float = Field(0.0, ge=0, allow_inf_nan=False, description="before the next step, pauses left out")
-    units: int = Field(100, ge=1, description="an arm's units in total before the next step")
+    duration_s: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="before the next step, pauses left out"
+    )
+    units: int = Field(default=100, ge=1, description="an arm's units in total before the next step")
 
 
 class Ramp(Specification):
@@ -111,18 +113,18 @@ class Policy(Specification):
     promote: Consent = "recommend"
     roll_back: Consent = "act"
     ramp: Consent = "act"
-    stop: Consent = Field("act", description="when control wins, the maximum duration is over, or it is futile")
+    stop: Consent = Field(default="act", description="when control wins, the maximum duration is over, or it is futile")
     promote_from_partial_coverage: bool = False
     expected_loss_threshold: float | None = Field(
-        None, gt=0, description="with several arms: a leader whose expected loss is under this is promoted"
+        default=None, gt=0, description="with several arms: a leader whose expected loss is under this is promoted"
     )
 
 
 class TrafficShare(Specification):
     """Which part of the base workload's traffic this experiment may have: [start, end) of 0..1."""
 
-    start: float = Field(0.0, ge=0, lt=1)
-    end: float = Field(1.0, gt=0, le=1)
+    start: float = Field(default=0.0, ge=0, lt=1)
+    end: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _not_empty(self) -> "TrafficShare":
@@ -140,30 +142,32 @@ class ExperimentSpecification(Specification):
     base_workload_id: WorkloadId
     variants: tuple[VariantSpecification, ...] = Field(min_length=2, max_length=20)
     control: Name | None = Field(
-        None, description="left out: the variant whose workload is the base, else the one named `control`"
+        default=None, description="left out: the variant whose workload is the base, else the one named `control`"
     )
     unit: str | None = Field(
-        None, pattern=r"^(header:[A-Za-z0-9-]+|body:/.+)$", description="where the unit is found in a request"
+        default=None, pattern=r"^(header:[A-Za-z0-9-]+|body:/.+)$", description="where the unit is found in a request"
     )
     traffic: TrafficShare = TrafficShare()
-    holdout: float = Field(0.0, ge=0, lt=1, description="share of units that is never let in")
+    holdout: float = Field(default=0.0, ge=0, lt=1, description="share of units that is never let in")
     metrics: tuple[Metric, ...] = ()
     goal: Goal = Goal()
     guardrails: tuple[Guardrail, ...] = (
         Guardrail(metric="success", margin=0.005),
         Guardrail(metric="latency_ms", margin=0.05),
     )
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="error rate of a promotion, over all looks and challengers")
-    guardrail_alpha: float | None = Field(None, gt=0, lt=0.5, description="left out: as alpha")
-    power: float = Field(0.8, gt=0, lt=1)
-    engine: Literal["sequential", "fixed"] = Field(
-        "sequential", description="fixed decides once, at the first look with planned_units or more"
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="error rate of a promotion, over all looks and challengers"
     )
-    planned_units: int = Field(5_000, ge=20, description="in the control and one challenger together")
+    guardrail_alpha: float | None = Field(default=None, gt=0, lt=0.5, description="left out: as alpha")
+    power: float = Field(default=0.8, gt=0, lt=1)
+    engine: Literal["sequential", "fixed"] = Field(
+        default="sequential", description="fixed decides once, at the first look with planned_units or more"
+    )
+    planned_units: int = Field(default=5_000, ge=20, description="in the control and one challenger together")
     minimum: Minimum = Minimum()
-    maximum_duration_s: float | None = Field(None, gt=0, allow_inf_nan=False)
-    attribution_window_s: float | None = Field(None, gt=0, allow_inf_nan=False)
-    keep_s: float = Field(7 * DAY_S, gt=0, allow_inf_nan=False)
+    maximum_duration_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    attribution_window_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_s: float = Field(default=7 * DAY_S, gt=0, allow_inf_nan=False)
     ramp: Ramp | None = None
     policy: Policy = Policy()
 

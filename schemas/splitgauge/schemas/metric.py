@@ -15,8 +15,8 @@ class Covariate(Specification):
     """A number known before the experiment: a numeric attribute of the unit's first assignment."""
 
     attribute: str = Field(min_length=1)
-    default: float = Field(0.0, allow_inf_nan=False, description="for units that come without it")
-    scale: int = Field(_MICRO, ge=1, le=10**15)
+    default: float = Field(default=0.0, allow_inf_nan=False, description="for units that come without it")
+    scale: int = Field(default=_MICRO, ge=1, le=10**15)
 
 
 class Metric(Specification):
@@ -24,18 +24,18 @@ class Metric(Specification):
 
     name: Name
     kind: Literal["proportion", "mean", "ratio", "count"] = "mean"
-    direction: Literal["up", "down"] = Field("up", description="which way is good")
+    direction: Literal["up", "down"] = Field(default="up", description="which way is good")
     level: Literal["request", "unit"] = "request"
-    fold: Literal["sum", "any", "max"] = Field("sum", description="of several values within a unit")
+    fold: Literal["sum", "any", "max"] = Field(default="sum", description="of several values within a unit")
     denominator: Annotated[str, StringConstraints(pattern=r"^(units|requests|reports|metric:.+)$")] | None = Field(
-        None,
+        default=None,
         description="units: exposed units; requests: live requests of the split; reports: values that came; "
         "metric:NAME: the sum of another metric (kind ratio). Left out: reports at level request, units at level unit",
     )
-    cap: float | None = Field(None, gt=0, allow_inf_nan=False, description="values above count as this")
+    cap: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="values above count as this")
     covariate: Covariate | None = None
-    scale: int = Field(_MICRO, ge=1, le=10**15, description="fixed point: value 1 is stored as this integer")
-    operational: bool = Field(False, description="a failure or safety signal, judged from its first event on")
+    scale: int = Field(default=_MICRO, ge=1, le=10**15, description="fixed point: value 1 is stored as this integer")
+    operational: bool = Field(default=False, description="a failure or safety signal, judged from its first event on")
 
     @property
     def counted_over(self) -> str:

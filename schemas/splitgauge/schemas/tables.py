@@ -40,21 +40,25 @@ class MetricSums(EventData):
     xx: BigInteger = 0
     mx: BigInteger = 0
     dx: BigInteger = 0
-    present: int = Field(0, description="units with d > 0")
-    hits: int = Field(0, description="units with m > 0")
-    misses: int = Field(0, description="units with m < d; of proportions: with at least one failure")
-    shares: BigInteger = Field(0, description="sum of rint(m / d * SHARE_SCALE) over units with d > 0; proportions")
+    present: int = Field(default=0, description="units with d > 0")
+    hits: int = Field(default=0, description="units with m > 0")
+    misses: int = Field(default=0, description="units with m < d; of proportions: with at least one failure")
+    shares: BigInteger = Field(
+        default=0, description="sum of rint(m / d * SHARE_SCALE) over units with d > 0; proportions"
+    )
 
 
 class Cell(EventData):
     """One variant in one epoch: its cohort of units."""
 
-    exposed: int = Field(0, description="units whose first live split exposure it was, crossovers included")
-    units: int = Field(0, description="of those, the analysed ones: without crossovers")
-    crossovers: int = Field(0, description="of those, the ones that also got another variant under the same table")
-    requests: int = Field(0, description="live split assignments of analysed units in their own epoch")
-    missing: int = Field(0, description="of those, without an outcome past the horizon")
-    missing_units: int = Field(0, description="analysed units with at least one missing")
+    exposed: int = Field(default=0, description="units whose first live split exposure it was, crossovers included")
+    units: int = Field(default=0, description="of those, the analysed ones: without crossovers")
+    crossovers: int = Field(
+        default=0, description="of those, the ones that also got another variant under the same table"
+    )
+    requests: int = Field(default=0, description="live split assignments of analysed units in their own epoch")
+    missing: int = Field(default=0, description="of those, without an outcome past the horizon")
+    missing_units: int = Field(default=0, description="analysed units with at least one missing")
     metrics: dict[str, MetricSums] = {}
     days: dict[str, "Cell"] = Field(
         default={}, description="with an attribution window: the same by UTC day of first exposure (YYYY-MM-DD)"
@@ -64,18 +68,18 @@ class Cell(EventData):
 class VariantTotals(EventData):
     """Everything live that was given to a variant, analysed or not: what results and bills show."""
 
-    jobs: int = Field(0, description="live assignments, whatever their reason")
+    jobs: int = Field(default=0, description="live assignments, whatever their reason")
     reasons: dict[str, int] = {}
     statuses: dict[str, int] = {}
     missing: int = 0
-    answered: int = Field(0, description="complete answers")
-    latency_ms: BigInteger = Field(0, description="sum over complete answers, micro")
-    ttft_ms: BigInteger = Field(0, description="sum, micro")
+    answered: int = Field(default=0, description="complete answers")
+    latency_ms: BigInteger = Field(default=0, description="sum over complete answers, micro")
+    ttft_ms: BigInteger = Field(default=0, description="sum, micro")
     ttft_count: int = 0
     input_tokens: BigInteger = 0
     cached_input_tokens: BigInteger = 0
     output_tokens: BigInteger = 0
-    cost: BigInteger = Field(0, description="sum, 1e-12 USD")
+    cost: BigInteger = Field(default=0, description="sum, 1e-12 USD")
     first_at: Instant | None = None
     last_at: Instant | None = None
 
@@ -87,7 +91,7 @@ class Counts(EventData):
     duplicates: int = 0
     too_late: int = 0
     unattributable: int = 0
-    foreign: int = Field(0, description="events of units whose cohort is another epoch's: shown, not analysed")
+    foreign: int = Field(default=0, description="events of units whose cohort is another epoch's: shown, not analysed")
 
 
 class PartialData(EventData):

@@ -34,14 +34,16 @@ OutcomeStatus = Literal["complete", "upstream_error", "timeout", "breaker_open",
 class RequestData(EventData):
     """`request.v1`: written by applications to `splitgauge.requests`."""
 
-    request_id: str | None = Field(None, description="the application's own; the id used inside follows from the event")
+    request_id: str | None = Field(
+        default=None, description="the application's own; the id used inside follows from the event"
+    )
     workload: str | int
     unit: str | None = None
     attributes: dict[str, str | float | bool] = {}
     headers: dict[str, str] = {}
     body: JsonValue
     stream: bool = False
-    reply: bool = Field(True, description="whether a response event is wanted")
+    reply: bool = Field(default=True, description="whether a response event is wanted")
 
 
 class ResponseMetadata(EventData):
@@ -70,11 +72,13 @@ class AssignmentData(EventData):
     workload: str
     request_id: str
     unit_id: str
-    slot: int | None = Field(None, ge=0, le=9_999, description="in the split table; null where no table was asked")
+    slot: int | None = Field(
+        default=None, ge=0, le=9_999, description="in the split table; null where no table was asked"
+    )
     variant: str | None = None
     reason: Reason
     mode: Mode = "live"
-    own_unit: bool = Field(False, description="the request came without a unit and is its own")
+    own_unit: bool = Field(default=False, description="the request came without a unit and is its own")
     covariates: dict[str, float] = {}
     decisions_offset: int = Field(ge=0, description="how far its router had read the decisions (exclusive)")
     caller: str | None = None
@@ -93,13 +97,13 @@ class Attempt(EventData):
 class OutcomeMetrics(EventData):
     """What the router measured. A number that was not to be had is left out, not zero."""
 
-    success: bool | None = Field(None, description="null where it counts neither way (client_gone)")
+    success: bool | None = Field(default=None, description="null where it counts neither way (client_gone)")
     latency_ms: float | None = None
     ttft_ms: float | None = None
     input_tokens: int | None = None
     cached_input_tokens: int | None = None
     output_tokens: int | None = None
-    cost: float | None = Field(None, description="USD, at the assigned variant's own rate")
+    cost: float | None = Field(default=None, description="USD, at the assigned variant's own rate")
 
 
 class OutcomeData(EventData):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator
 
 from splitgauge.schemas.model import Specification
 
@@ -19,12 +19,14 @@ WorkloadId = (
 class Price(Specification):
     """What a request costs, in US dollars."""
 
-    input_per_million: float = Field(0.0, ge=0, allow_inf_nan=False, description="USD per million input tokens")
+    input_per_million: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="USD per million input tokens")
     cached_input_per_million: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="USD per million cached input tokens; as input if left out"
+        default=None, ge=0, allow_inf_nan=False, description="USD per million cached input tokens; as input if left out"
     )
-    output_per_million: float = Field(0.0, ge=0, allow_inf_nan=False, description="USD per million output tokens")
-    per_request: float = Field(0.0, ge=0, allow_inf_nan=False, description="USD per answered request")
+    output_per_million: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="USD per million output tokens"
+    )
+    per_request: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="USD per answered request")
 
 
 class SystemPrompt(Specification):
@@ -37,13 +39,13 @@ class SystemPrompt(Specification):
 class Overrides(Specification):
     """What a variant changes of the workload that it refers to. Fields left out stay; parameters and headers merge."""
 
-    url: str | None = Field(None, pattern=r"^https?://[^\s/]+")
-    model: str | None = Field(None, min_length=1)
-    credential: str | None = Field(None, pattern=r"^(env|file):.+$")
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
+    model: str | None = Field(default=None, min_length=1)
+    credential: str | None = Field(default=None, pattern=r"^(env|file):.+$")
     system_prompt: SystemPrompt | None = None
     parameters: dict[str, JsonValue] = {}
     headers: dict[str, str] = {}
-    timeout_s: float | None = Field(None, gt=0, le=3600)
+    timeout_s: float | None = Field(default=None, gt=0, le=3600)
     price: Price | None = None
 
     @field_validator("headers")
@@ -59,20 +61,22 @@ class WorkloadConfiguration(Specification):
     variant's overrides and win over the caller's.
     """
 
-    provider: Literal["openai", "anthropic", "webhook"]
+    provider: Literal["openai", "webhook"]
     url: str = Field(
         pattern=r"^https?://[^\s/]+",
-        description="openai, anthropic: base URL with its version (https://host/v1); webhook: the URL itself",
+        description="openai: base URL with its version (https://host/v1); webhook: the URL itself",
     )
-    model: str | None = Field(None, min_length=1, description="what the endpoint calls the model; None: as the caller")
+    model: str | None = Field(
+        default=None, min_length=1, description="what the endpoint calls the model; None: as the caller"
+    )
     credential: str | None = Field(
-        None, pattern=r"^(env|file):.+$", description="env:NAME or file:PATH; never the secret itself"
+        default=None, pattern=r"^(env|file):.+$", description="env:NAME or file:PATH; never the secret itself"
     )
     system_prompt: SystemPrompt | None = None
     parameters: dict[str, JsonValue] = {}
     forced_parameters: dict[str, JsonValue] = {}
     headers: dict[str, str] = {}
-    timeout_s: float = Field(60.0, gt=0, le=3600, description="until the whole answer is there")
+    timeout_s: float = Field(default=60.0, gt=0, le=3600, description="until the whole answer is there")
     price: Price = Price()
 
     @field_validator("headers")
@@ -100,14 +104,7 @@ class Workload(WorkloadConfiguration):
     """A workload as it is defined: a configuration with an id and a name."""
 
     id: WorkloadId
-    name: str = Field(default="", max_length=200)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_after_its_id(cls, data: object) -> object:
-        if isinstance(data, dict) and not data.get("name") and "id" in data:
-            return {**data, "name": str(data["id"])}  # pyright: ignore[reportUnknownVariableType] - any JSON object
-        return data  # pyright: ignore[reportUnknownVariableType] - as above
+    name: str = Field(default="", max_length=200, description="callers may ask for it by this name, too")
 
     @property
     def key(self) -> str:
