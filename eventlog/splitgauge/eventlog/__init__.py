@@ -1,1 +1,1 @@
-"""The event-log port and its adapters."""
+"""The event log: its port and its adapters. Import from the modules; no engine is loaded unasked."""

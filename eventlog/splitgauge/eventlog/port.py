@@ -1,4 +1,4 @@
-"""The event-log port: what every engine that carries the log must do. `tests/contract/eventlog` holds each adapter to it.
+"""The event-log port: what every engine that carries the log must do. `tests/contract/eventlog` holds adapters to it.
 
 Owns the words (`Record`, `StoredRecord`, `Bounds`) and the promises; knows no engine, no event model, no JSON.
 """

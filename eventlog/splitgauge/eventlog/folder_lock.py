@@ -1,0 +1,37 @@
+"""One writing process per data folder: a lock file that the system releases when its process dies, however it dies.
+
+Owns `lock`, which holds the owner's pid for people and for the error; what counts is the lock itself, not the file.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from splitgauge.schemas.errors import LogInUseError
+
+__all__ = ["FolderLock"]
+
+
+class FolderLock:
+    """The lock of a data folder, held until `release` or the end of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take it. Raises: LogInUseError naming the folder and the pid of its owner."""
+        path = folder / "lock"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            owner = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._file)
+            raise LogInUseError(
+                f"the data folder belongs to the running process with pid {owner}",
+                where=str(folder),
+                remedy="Stop that process, or choose another data folder",
+            ) from exc
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it could take another opener's lock away."""
+        os.close(self._file)

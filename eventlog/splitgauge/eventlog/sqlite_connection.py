@@ -1,0 +1,96 @@
+"""A typed connection to a SQLite file: the only place that calls apsw.
+
+Owns how files are opened; knows nothing of tables. Statements are fixed texts of the other modules, rows are untyped as
+they are in SQLite. Raises apsw's errors; `sqlite_errors` maps them.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from splitgauge.eventlog.sqlite_errors import mapped
+from splitgauge.schemas.errors import ContractError
+
+__all__ = ["Connection", "array", "open_reader", "open_writer"]
+
+BUSY_TIMEOUT_MS = 5_000
+"""Only another writer can keep us waiting, and writers hold the file for one transaction."""
+WAL_PAGES = 4_000
+"""16 MB of log before it is copied into the database: rarer pauses than SQLite's 4 MB, and still a quick start."""
+WAL_BYTES_KEPT = 64 * 1024 * 1024
+CACHED_STATEMENTS = 1_000
+"""A few per partition; 1,024 partitions are the exception."""
+
+_apsw: Any = apsw
+"""Its stubs name types that only Python 3.12 has, so a strict checker knows them in part only."""
+
+Row = tuple[Any, ...]
+
+
+class Connection:
+    """One connection. Used by one thread at a time."""
+
+    def __init__(self, path: Path, *, flags: int) -> None:
+        self._raw: Any = _apsw.Connection(str(path), flags=flags, statementcachesize=CACHED_STATEMENTS)
+        self._raw.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+    def execute(self, sql: str, arguments: Sequence[object] = ()) -> None:
+        """Run a statement, or several, for what it does."""
+        self._raw.execute(sql, arguments)
+
+    def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[Row]:
+        """All rows of a statement."""
+        rows: list[Row] = self._raw.execute(sql, arguments).fetchall()
+        return rows
+
+    def only_row(self, sql: str, arguments: Sequence[object] = ()) -> Row:
+        """The row of a statement that has exactly one."""
+        (row,) = self.rows(sql, arguments)
+        return row
+
+    def pragma(self, name: str, value: str | int | None = None) -> Any:  # noqa: ANN401 - what a pragma returns depends on it
+        return self._raw.pragma(name) if value is None else self._raw.pragma(name, value)
+
+    @property
+    def in_transaction(self) -> bool:
+        return bool(self._raw.in_transaction)
+
+    @property
+    def last_row_id(self) -> int:
+        return int(self._raw.last_insert_rowid())
+
+    def changes(self) -> int:
+        """How many rows the last statement changed."""
+        return int(self._raw.changes())
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def array(values: Iterable[bytes]) -> object:
+    """At least one value, as the argument of `carray(?)`: its rows reach SQLite without a step each."""
+    return _apsw.carray(tuple(values))
+
+
+def open_writer(path: Path, *, synchronous: str = "full") -> Connection:
+    """The connection of a writing thread; makes the file where there is none.
+
+    `full`: a commit is on the disk when it returns. `normal`: a power failure may take back the last commits, whole.
+    """
+    if "ENABLE_CARRAY" not in _apsw.compile_options:
+        raise ContractError("this build of apsw lacks SQLite's carray", where="apsw", remedy="Install apsw from PyPI")
+    with mapped(str(path)):
+        connection = Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", synchronous)
+        connection.pragma("wal_autocheckpoint", WAL_PAGES)
+        connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
+    return connection
+
+
+def open_reader(path: Path) -> Connection:
+    """A connection that cannot write, beside any writer or none."""
+    with mapped(str(path)):
+        return Connection(path, flags=apsw.SQLITE_OPEN_READONLY)

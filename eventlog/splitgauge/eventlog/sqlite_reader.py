@@ -1,0 +1,176 @@
+"""Reading `log.db` from any thread: a connection for each, one step of SQLite for each batch.
+
+Owns the read connections and the check that nothing is missing; knows nothing of event loops.
+"""
+
+import threading
+import weakref
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
+
+import apsw
+
+from splitgauge.eventlog.port import Bounds, StoredRecord
+from splitgauge.eventlog.sqlite_batch import SQLValue, columns, unpack
+from splitgauge.eventlog.sqlite_connection import Connection, open_reader
+from splitgauge.eventlog.sqlite_errors import mapped
+from splitgauge.eventlog.sqlite_schema import Table
+from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """Reads of one file, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        # Weak: a thread that ends takes its connection along.
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._closed = False
+
+    def read(self, table: Table, start: int, limit: int) -> list[StoredRecord]:
+        """Up to `limit` events from `start` on.
+
+        Raises: LogDamagedError naming the first offset that is missing or cannot be read; LogUnavailableError.
+        """
+        try:
+            with mapped(f"{table.topic}, partition {table.partition}"), self.connection() as connection:
+                row = connection.only_row(_read_sql(table), (start, limit, table.name, table.topic, table.partition))
+        except LogDamagedError as exc:
+            raise self._first_damaged(table, start, limit) or exc from exc
+        lowest, highest, offsets, begin, end, *packed = row
+        keys, values = unpack(packed)
+        places = _places(table, lowest=lowest, highest=highest, offsets=offsets)
+        complete = table.compacted or _is_complete(places, values, start=max(start, begin), end=end, limit=limit)
+        if not complete:
+            raise self._first_missing(table, max(start, begin), end)
+        return list(map(StoredRecord, repeat(table.topic), repeat(table.partition), places, keys, values))
+
+    def bounds(self, topic: str) -> dict[int, Bounds]:
+        """Of the topic's partitions."""
+        with mapped(topic), self.connection() as connection:
+            rows = connection.rows(_BOUNDS, (topic,))
+        return {partition: Bounds(start, end) for partition, start, end in rows}
+
+    def committed(self, topic: str, group: str, partition: int) -> int | None:
+        """What the group has finished; None if it never committed."""
+        with mapped(topic), self.connection() as connection:
+            rows = connection.rows(_COMMITTED, (topic, group, partition))
+        return int(rows[0][0]) if rows else None
+
+    def version(self) -> int:
+        """A number that changes when another connection has committed. Only compares within one thread."""
+        with mapped(str(self._path)), self.connection() as connection:
+            return int(connection.pragma("data_version"))
+
+    def close(self) -> None:
+        """Close all connections, once nobody reads from them. Reading afterwards is a LogUnavailableError."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._connections)
+        for connection in connections:
+            connection.close()
+
+    @contextmanager
+    def connection(self) -> Generator[Connection]:
+        """This thread's connection. Raises: LogUnavailableError after `close`."""
+        mine: _Connection | None = getattr(self._local, "connection", None)
+        if mine is None:
+            with self._lock:
+                if self._closed:
+                    raise LogUnavailableError("it has been closed", where=str(self._path))
+                mine = _Connection(open_reader(self._path))
+                self._connections.add(mine)
+            self._local.connection = mine
+        with mine.lock:
+            if mine.closed:
+                raise LogUnavailableError("it has been closed", where=str(self._path))
+            yield mine.raw
+
+    def _first_damaged(self, table: Table, start: int, limit: int) -> LogDamagedError | None:
+        """The first offset that cannot be read: a packed read knows only that there is one."""
+        for offset in range(start, start + limit):
+            try:
+                with self.connection() as connection:
+                    connection.rows(table.sql("SELECT key, value FROM @table WHERE offset = ?"), (offset,))
+            except apsw.CorruptError:
+                return _damaged(table, offset, "cannot be read")
+        return None
+
+    def _first_missing(self, table: Table, start: int, end: int) -> LogDamagedError:
+        with mapped(table.name), self.connection() as connection:
+            rows = connection.rows(
+                table.sql("SELECT offset FROM @table WHERE offset >= ? AND value IS NOT NULL ORDER BY offset"), (start,)
+            )
+            expected = start
+            for (offset,) in rows:
+                if offset != expected:
+                    break
+                expected += 1
+        if expected < end:
+            return _damaged(table, expected, "is missing")
+        return _damaged(table, end, f"stands after the recorded end {end}")
+
+
+class _Connection:
+    """A connection and the lock under which it is used, so that closing waits for a reader in another thread."""
+
+    def __init__(self, raw: Connection) -> None:
+        self.raw = raw
+        self.lock = threading.Lock()
+        self.closed = False
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            self.raw.close()
+
+
+def _damaged(table: Table, offset: int, what: str) -> LogDamagedError:
+    return LogDamagedError(
+        f"the event {what}",
+        where=f"{table.topic}, partition {table.partition}, offset {offset}",
+        remedy="Restore the log from an export or a backup",
+    )
+
+
+def _places(table: Table, *, lowest: SQLValue, highest: SQLValue, offsets: SQLValue) -> Sequence[int]:
+    """The offsets of the rows, in order; a range where they have to be one, which `_is_complete` checks."""
+    if not isinstance(lowest, int) or not isinstance(highest, int):
+        return ()
+    if table.compacted:
+        return [int(offset) for offset in str(offsets).split(",")]
+    return range(lowest, highest + 1)
+
+
+def _is_complete(places: Sequence[int], values: Sequence[object], *, start: int, end: int, limit: int) -> bool:
+    """Whether these are the next events from `start` on, without a gap up to the limit or the end."""
+    if not places:
+        return start >= end
+    whole = places[0] == start and len(places) == len(values)
+    return whole and (len(places) == limit or places[-1] + 1 == end)
+
+
+# In one step, hence of one snapshot: the rows, and the bounds that they have to fill.
+_READ = """
+SELECT min(offset), max(offset), OFFSETS,
+       (SELECT start FROM partitions WHERE topic = ?4 AND partition = ?5),
+       (SELECT seq + 1 FROM sqlite_sequence WHERE name = ?3), COLUMNS
+FROM (SELECT offset, key, value FROM @table WHERE offset >= ?1 ORDER BY offset LIMIT ?2)
+"""
+_READ_CONTIGUOUS = _READ.replace("OFFSETS", "NULL").replace("COLUMNS", columns("key", "value"))
+_READ_COMPACTED = _READ.replace("OFFSETS", "group_concat(offset)").replace("COLUMNS", columns("key", "value"))
+_BOUNDS = """
+SELECT partition, start, max(start, seq + 1) FROM partitions JOIN sqlite_sequence ON name = topic || '/' || partition
+WHERE topic = ? ORDER BY partition
+"""
+_COMMITTED = "SELECT offset FROM commits WHERE topic = ? AND grp = ? AND partition = ?"
+
+
+def _read_sql(table: Table) -> str:
+    return table.sql(_READ_COMPACTED if table.compacted else _READ_CONTIGUOUS)
