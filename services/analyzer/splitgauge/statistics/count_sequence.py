@@ -219,14 +219,14 @@ def _log_bayes_factor(c: FloatArray, w: FloatArray, k: FloatArray) -> FloatArray
     gained = np.where(prior > 0, special.gammaln(prior + c) - special.gammaln(prior), np.where(c > 0, np.inf, 0.0))
     surprise = np.where(w > 0, special.xlogy(c, w), 0.0)
     n = c.sum(axis=-1)
-    normaliser: FloatArray = special.gammaln(k + n) - special.gammaln(k)
-    return np.asarray((gained - surprise).sum(axis=-1) - normaliser, dtype=np.float64)
+    return np.asarray(
+        (gained - surprise).sum(axis=-1) - (special.gammaln(k + n) - special.gammaln(k)), dtype=np.float64
+    )
 
 
 def _two_arms(c: FloatArray, t: FloatArray, w: FloatArray, k: float) -> FloatArray:
     gained = _log_beta(k * (1 - w) + c, k * w + t) - _log_beta(k * (1 - w), k * w)
-    surprise: FloatArray = special.xlog1py(c, -w) + special.xlogy(t, w)
-    return gained - surprise
+    return np.asarray(gained - special.xlog1py(c, -w) - special.xlogy(t, w), dtype=np.float64)
 
 
 def _log_beta(a: FloatArray, b: FloatArray) -> FloatArray:
