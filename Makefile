@@ -8,12 +8,12 @@ INSTALLED := .venv/.installed
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test lint format lock
+.PHONY: help setup demo test lint style types imports format lock
 
 help:
 	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
 	@echo "make test     all tests (ARGS=..., as pytest takes them)"
-	@echo "make lint     ruff, mypy, pyright, import-linter"
+	@echo "make lint     ruff, mypy, pyright, import-linter; one by one: make style, types, imports"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
 	@echo "make setup    only .venv"
@@ -33,11 +33,17 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(INSTALLED)
+lint: style types imports
+
+style: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(INSTALLED)
 	$(BIN)/mypy .
 	$(BIN)/pyright
+
+imports: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED)
