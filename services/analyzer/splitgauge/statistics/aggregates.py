@@ -6,6 +6,7 @@ rounded. Must not know about arms, effects or tests.
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ class Moments(NamedTuple):
     """Variance of d; nan while n < 2."""
     cov_md: FloatArray
     """Covariance of m and d; nan while n < 2."""
+    var_residual: FloatArray
+    """Variance of m - R d with R = sum m / sum d, that is s_mm - 2 R s_md + R^2 s_dd; nan while n < 2 or sum d = 0."""
     mean_x: FloatArray
     """Mean of the covariate, its units; nan while n = 0."""
     var_x: FloatArray
@@ -90,12 +93,10 @@ def exact_moments(
         (1000000000000000.0, 1.0)
     """
     size = len(n)
+    given = {"m": m, "d": d, "mm": mm, "dd": dd, "md": md, "x": x, "xx": xx, "mx": mx, "dx": dx}
     zeros = [0] * size
-    sums = {"m": m, "d": d, "mm": mm, "dd": dd, "md": md}
-    sums |= {"x": x or zeros, "xx": xx or zeros, "mx": mx or zeros, "dx": dx or zeros}
-    for name, column in sums.items():
-        if len(column) != size:
-            raise ContractError(f"{len(column)} cells where n has {size}", where=name, remedy="give one sum per cell")
+    sums = {name: zeros if column is None else _whole(name, column, size) for name, column in given.items()}
+    n = _whole("n", n, size)
     _refuse_below("n", n, 0)
     s = _scales("scale", scale, size)
     sx = _scales("x_scale", x_scale, size)
@@ -107,6 +108,7 @@ def exact_moments(
         var_m=_variances("mm", n, sums["m"], sums["mm"], s),
         var_d=_variances("dd", n, sums["d"], sums["dd"], ones),
         cov_md=_covariances(n, (sums["m"], sums["d"], sums["md"]), (s, ones)),
+        var_residual=_residuals(n, sums, s),
         mean_x=_means(sums["x"], n, sx),
         var_x=_variances("xx", n, sums["x"], sums["xx"], sx),
         cov_mx=_covariances(n, (sums["m"], sums["x"], sums["mx"]), (s, sx)),
@@ -147,12 +149,8 @@ def ratios(moments: Moments) -> Cells:
         >>> float(cells.value[0]), float(cells.variance[0])
         (0.5, 0.0)
     """
-    usable = moments.mean_d != 0
-    mean_d = np.where(usable, moments.mean_d, np.nan)
-    value = moments.mean_m / mean_d
-    residual = moments.var_m - 2 * value * moments.cov_md + value**2 * moments.var_d
-    # Rounding can leave a residual variance of nothing a hair below 0.
-    return Cells(moments.n, value, np.maximum(residual, 0.0) / mean_d**2)
+    mean_d = np.where(moments.mean_d != 0, moments.mean_d, np.nan)
+    return Cells(moments.n, moments.mean_m / mean_d, moments.var_residual / mean_d**2)
 
 
 @np.errstate(all="ignore")
@@ -205,19 +203,35 @@ def _refuse_below(name: str, values: Sequence[int], least: int) -> None:
             )
 
 
-def _scales(name: str, scale: int | Sequence[int], size: int) -> Sequence[int]:
-    column = [scale] * size if isinstance(scale, int) else scale
-    if len(column) != size:
+def _whole(name: str, values: Sequence[int], size: int) -> list[int]:
+    """As Python ints: fixed-width ones would overflow silently, and a float is not exact."""
+    if len(values) != size:
+        raise ContractError(f"{len(values)} cells where n has {size}", where=name, remedy="give one per cell")
+    try:
+        return [index(value) for value in values]
+    except TypeError as exc:
+        raise ContractError(f"{values!r} are not whole numbers", where=name, remedy="give exact integer sums") from exc
+
+
+def _quotient(numerator: int, denominator: int) -> float:
+    try:
+        return numerator / denominator
+    except OverflowError as exc:
         raise ContractError(
-            f"{len(column)} scales where n has {size} cells", where=name, remedy="give one per cell, or one"
-        )
+            "a moment exceeds what float64 can hold", where="scale", remedy="give sums of values below 2^53"
+        ) from exc
+
+
+def _scales(name: str, scale: int | Sequence[int], size: int) -> Sequence[int]:
+    column = _whole(name, [scale] * size if isinstance(scale, int) else scale, size)
     _refuse_below(name, column, 1)
     return column
 
 
 # Python divides ints correctly rounded at any size; that is why these are loops over cells and not numpy.
 def _means(total: Sequence[int], n: Sequence[int], scale: Sequence[int]) -> FloatArray:
-    return np.array([t / (k * s) if k else np.nan for t, k, s in zip(total, n, scale, strict=True)], dtype=np.float64)
+    rows = zip(total, n, scale, strict=True)
+    return np.array([_quotient(t, k * s) if k else np.nan for t, k, s in rows], dtype=np.float64)
 
 
 def _variances(
@@ -232,7 +246,7 @@ def _variances(
                 where=name,
                 remedy="give sums over the same units: n times the sum of squares is at least the squared sum",
             )
-        out.append(spread / (k * (k - 1) * s * s) if k > 1 else np.nan)
+        out.append(_quotient(spread, k * (k - 1) * s * s) if k > 1 else np.nan)
     return np.array(out, dtype=np.float64)
 
 
@@ -243,5 +257,22 @@ def _covariances(
 ) -> FloatArray:
     rows = zip(n, *sums, *scales, strict=True)
     return np.array(
-        [(k * ab - a * b) / (k * (k - 1) * s * q) if k > 1 else np.nan for k, a, b, ab, s, q in rows], dtype=np.float64
+        [_quotient(k * ab - a * b, k * (k - 1) * s * q) if k > 1 else np.nan for k, a, b, ab, s, q in rows],
+        dtype=np.float64,
     )
+
+
+def _residuals(n: Sequence[int], sums: dict[str, list[int]], scale: Sequence[int]) -> FloatArray:
+    """Sum of (m - R d)^2 over n - 1, in whole numbers: from rounded moments a perfect ratio would keep a dust of
+    variance."""
+    out: list[float] = []
+    for k, m, d, mm, dd, md, s in zip(n, *(sums[name] for name in ("m", "d", "mm", "dd", "md")), scale, strict=True):
+        squares = mm * d * d - 2 * m * d * md + m * m * dd
+        if squares < 0:
+            raise ContractError(
+                f"sum of products {md} is impossible beside sums of squares {mm} and {dd}",
+                where="md",
+                remedy="give sums over the same units",
+            )
+        out.append(_quotient(squares, d * d * (k - 1) * s * s) if k > 1 and d else np.nan)
+    return np.array(out, dtype=np.float64)

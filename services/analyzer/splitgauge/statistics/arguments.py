@@ -19,6 +19,7 @@ __all__ = [
     "broadcastable",
     "counts",
     "error_rates",
+    "finite",
     "floats",
     "non_negative",
     "one_of",
@@ -50,6 +51,12 @@ def require(name: str, value: FloatArray, holds: npt.ArrayLike, rule: str) -> Fl
     raise ContractError(
         f"{float(broken.flat[0])!r} breaks the rule: {rule}", where=name, remedy=f"give {name} so that {rule}"
     )
+
+
+def finite(name: str, value: ArrayLike) -> FloatArray:
+    """Parameters that are no measurement: never nan, never infinite."""
+    array = floats(name, value)
+    return require(name, array, np.isfinite(array), "it is finite")
 
 
 def counts(name: str, value: ArrayLike) -> FloatArray:

@@ -15,11 +15,10 @@ from splitgauge.statistics.arguments import (
     FloatArray,
     broadcastable,
     error_rates,
-    floats,
-    non_negative,
+    finite,
     positive,
 )
-from splitgauge.statistics.effects import Effect
+from splitgauge.statistics.effects import Effect, usable
 
 __all__ = ["OneSidedSequence", "TwoSidedSequence", "mixture_variance", "one_sided_sequence", "two_sided_sequence"]
 
@@ -107,8 +106,8 @@ def two_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
         >>> round(float(found.lower), 9), round(float(found.upper), 9), round(float(found.p_value), 9)
         (-0.014517962, 0.074517962, 0.378931508)
     """
-    level, tuning, centre = error_rates("alpha", alpha), positive("r2", r2), floats("null", null)
-    n, se = _usable(effect)
+    level, tuning, centre = error_rates("alpha", alpha), positive("r2", r2), finite("null", null)
+    n, se = usable(effect)
     broadcastable(effect=effect.value, se=se, alpha=level, r2=tuning, null=centre)
     spent = n * tuning
     log_root = 0.5 * np.log1p(spent)
@@ -138,8 +137,8 @@ def one_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
         >>> round(float(found.lower), 9), round(float(found.upper), 9), round(float(found.p_greater), 5)
         (-0.011129496, 0.071129496, 0.24122)
     """
-    level, tuning, centre = error_rates("alpha", alpha, below=0.5), positive("r2", r2), floats("null", null)
-    n, se = _usable(effect)
+    level, tuning, centre = error_rates("alpha", alpha, below=0.5), positive("r2", r2), finite("null", null)
+    n, se = usable(effect)
     broadcastable(effect=effect.value, se=se, alpha=level, r2=tuning, null=centre)
     spent = n * tuning
     log_root = 0.5 * np.log1p(spent)
@@ -152,11 +151,3 @@ def one_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     less = np.where(z < 0, log_e, z * 0 - np.inf)
     p_greater, p_less = np.exp(-np.maximum(greater, 0.0)), np.exp(-np.maximum(less, 0.0))
     return OneSidedSequence(half, effect.value - half, effect.value + half, p_greater, p_less, greater, less)
-
-
-def _usable(effect: Effect) -> tuple[FloatArray, FloatArray]:
-    """Units and standard error, nan where there is nothing to go by: without variance nothing is said, least of all p
-    = 0."""
-    se = non_negative("effect.se", effect.se)
-    n = non_negative("effect.n", effect.n)
-    return np.where(n > 0, n, np.nan), np.where((se > 0) & (se < np.inf) & np.isfinite(effect.value), se, np.nan)

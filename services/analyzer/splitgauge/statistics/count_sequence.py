@@ -133,7 +133,8 @@ def first_failures(
 
     Args:
         control, treatment: units whose first failure fell in this epoch, counts, shape (epochs, comparisons).
-        share: the challenger's share of the traffic of the two arms in that epoch, in (0, 1).
+        share: the challenger's share of the traffic of the two arms in that epoch, in [0, 1]; at 0 or 1 only one arm
+            was there, and the epoch is left out.
         alpha: error after every division: alpha / (2 guardrails challengers), in (0, 1).
         min_failures: in both arms together, below which harm is not declared.
     Returns: `FirstFailures`, shape (comparisons,), Dirichlet with k = 2, log factors summed over epochs.
@@ -146,10 +147,11 @@ def first_failures(
         ([True], [10.0])
     """
     c, t, w = counts("control", control), counts("treatment", treatment), shares("share", share, whole=False)
-    require("share", w, (w > 0) & (w < 1), "the challenger's share lies strictly between 0 and 1")
     level = error_rates("alpha", alpha)
     shape = broadcastable(control=c, treatment=t, share=w)
-    c, t, w = np.broadcast_to(c, shape), np.broadcast_to(t, shape), np.broadcast_to(w, shape)
+    # An epoch with one arm only says nothing about the other.
+    both = (w > 0) & (w < 1)
+    c, t, w = np.where(both, c, 0.0), np.where(both, t, 0.0), np.broadcast_to(np.where(both, w, 0.5), shape)
     broadcastable(failures=c.sum(axis=0), alpha=level)
     log_e = _two_arms(c, t, w, 2.0).sum(axis=0)
     total, observed, expected = (c + t).sum(axis=0), t.sum(axis=0), ((c + t) * w).sum(axis=0)

@@ -11,7 +11,7 @@ import numpy as np
 from splitgauge.statistics.arguments import ArrayLike, FloatArray, broadcastable, counts, floats, non_negative
 from splitgauge.statistics.strata import Arm
 
-__all__ = ["Effect", "absolute_effect", "effect", "relative_effect"]
+__all__ = ["Effect", "absolute_effect", "effect", "relative_effect", "usable"]
 
 
 class Effect(NamedTuple):
@@ -105,6 +105,16 @@ def effect(
     )
     broadcastable(**made._asdict())
     return made
+
+
+def usable(effect: Effect) -> tuple[FloatArray, FloatArray]:
+    """Units and standard error of an effect, nan where there is nothing to go by, for the engines of this package.
+
+    Without variance nothing is said, least of all p = 0 or p = 1; what is infinite is no measurement.
+    """
+    se, n = non_negative("effect.se", effect.se), non_negative("effect.n", effect.n)
+    known = (se > 0) & (se < np.inf) & (np.abs(effect.value) < np.inf)
+    return np.where(n > 0, n, np.nan), np.where(known, se, np.nan)
 
 
 def _variances(control: Arm, treatment: Arm) -> tuple[FloatArray, FloatArray]:

@@ -16,12 +16,11 @@ from splitgauge.statistics.arguments import (
     broadcastable,
     counts,
     error_rates,
-    floats,
-    non_negative,
+    finite,
     one_of,
     require,
 )
-from splitgauge.statistics.effects import Effect
+from splitgauge.statistics.effects import Effect, usable
 
 __all__ = ["FEW_UNITS", "FixedTest", "ProportionTest", "proportion_test", "welch_test", "z_test"]
 
@@ -180,21 +179,20 @@ def _few(effect: Effect, few_units: int) -> BoolArray:
 
 @np.errstate(all="ignore")
 def _test(effect: Effect, df: FloatArray, few: BoolArray, alpha: ArrayLike, null: ArrayLike) -> FixedTest:
-    level, centre = error_rates("alpha", alpha), floats("null", null)
-    se = non_negative("effect.se", effect.se)
+    level, centre = error_rates("alpha", alpha), finite("null", null)
+    _, se = usable(effect)
     broadcastable(effect=effect.value, se=se, alpha=level, null=centre)
-    usable = np.where(se > 0, se, np.nan)
-    statistic = (effect.value - centre) / usable
+    statistic = (effect.value - centre) / se
     # At 1e10 degrees of freedom t and z agree to every digit there is, and z is much cheaper.
     if np.all(df > 1e10):
         below, quantile = special.ndtr(-np.abs(statistic)), special.ndtri(level / 2)
     else:
         below, quantile = special.stdtr(df, -np.abs(statistic)), special.stdtrit(df, level / 2)
-    half = -quantile * usable
+    half = -quantile * se
     above = 1 - below
     return FixedTest(
         effect=effect.value,
-        se=se,
+        se=effect.se,
         statistic=statistic,
         df=df,
         p_value=2 * below,

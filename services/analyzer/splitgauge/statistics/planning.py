@@ -17,7 +17,7 @@ from splitgauge.statistics.arguments import (
     non_negative,
     positive,
 )
-from splitgauge.statistics.effects import Effect
+from splitgauge.statistics.effects import Effect, usable
 
 __all__ = ["Remaining", "conditional_power", "remaining_units", "required_units"]
 
@@ -51,7 +51,7 @@ def required_units(variance: ArrayLike, effect: ArrayLike, *, alpha: ArrayLike, 
         >>> round(float(required_units(1.0, 0.1, alpha=0.05, power=0.8)), 3)
         1569.776
     """
-    v, delta = non_negative("variance", variance), floats("effect", effect)
+    v, delta = _known("variance", non_negative("variance", variance)), _known("effect", effect)
     level, wanted = error_rates("alpha", alpha), error_rates("power", power)
     broadcastable(variance=v, effect=delta, alpha=level, power=wanted)
     z = special.ndtri(wanted) - special.ndtri(level / 2)
@@ -80,9 +80,9 @@ def remaining_units(
         >>> round(float(found.power_now), 6), round(float(found.growth), 2)
         (0.060868, 82.26)
     """
-    level, wanted, delta = error_rates("alpha", alpha), positive("power", power), np.abs(floats("target", target))
+    level, wanted, delta = error_rates("alpha", alpha), positive("power", power), np.abs(_known("target", target))
     error_rates("power", power)
-    se, n = _usable(effect)
+    n, se = usable(effect)
     tuning = None if r2 is None else positive("r2", r2)
     shape = broadcastable(
         effect=se, n=n, target=delta, alpha=level, power=wanted, r2=level if tuning is None else tuning
@@ -122,8 +122,8 @@ def conditional_power(
         >>> round(float(conditional_power(now, 0.1, final_n=2000, alpha=0.05)), 4)
         0.0383
     """
-    level, delta, end = error_rates("alpha", alpha), floats("target", target), positive("final_n", final_n)
-    se, n = _usable(effect)
+    level, delta, end = error_rates("alpha", alpha), _known("target", target), positive("final_n", final_n)
+    n, se = usable(effect)
     tuning = None if r2 is None else positive("r2", r2)
     broadcastable(effect=se, n=n, target=delta, alpha=level, final_n=end, r2=level if tuning is None else tuning)
     t = np.minimum(n / end, 1.0)
@@ -134,9 +134,9 @@ def conditional_power(
     return np.where(t < 1, chance, np.where(np.isnan(mean + half), np.nan, np.abs(mean) > half))
 
 
-def _usable(effect: Effect) -> tuple[FloatArray, FloatArray]:
-    se, n = non_negative("effect.se", effect.se), non_negative("effect.n", effect.n)
-    return np.where((se > 0) & (se < np.inf), se, np.nan), np.where(n > 0, n, np.nan)
+def _known(name: str, value: ArrayLike) -> FloatArray:
+    array = floats(name, value)
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def _power(signal: FloatArray, n: FloatArray, alpha: FloatArray, r2: FloatArray | None) -> FloatArray:

@@ -14,12 +14,11 @@ from splitgauge.statistics.arguments import (
     FloatArray,
     broadcastable,
     error_rates,
-    floats,
-    non_negative,
+    finite,
     positive,
     signs,
 )
-from splitgauge.statistics.effects import Effect
+from splitgauge.statistics.effects import Effect, usable
 
 __all__ = ["Posterior", "normal_posterior"]
 
@@ -73,14 +72,13 @@ def normal_posterior(
         (0.967276342, 0.002089065)
     """
     level, good = error_rates("alpha", alpha), signs("direction", direction)
-    centre, width = floats("prior_mean", prior_mean), positive("prior_sd", prior_sd, finite=False)
-    se = non_negative("effect.se", effect.se)
+    centre, width = finite("prior_mean", prior_mean), positive("prior_sd", prior_sd, finite=False)
+    _, se = usable(effect)
     broadcastable(effect=effect.value, se=se, alpha=level, direction=good, prior_mean=centre, prior_sd=width)
-    usable = np.where((se > 0) & (se < np.inf) & np.isfinite(effect.value), se, np.nan)
     # The data's weight 1/(1 + se^2/s0^2): as precisions, 1/se^2 overflows for small units.
-    weight = 1 / (1 + (usable / width) ** 2)
+    weight = 1 / (1 + (se / width) ** 2)
     mean = np.where(weight == 1, effect.value, weight * effect.value + (1 - weight) * centre)
-    sd = usable * np.sqrt(weight)
+    sd = se * np.sqrt(weight)
     mean = np.where(np.isnan(sd), np.nan, mean)
     half = -special.ndtri(level / 2) * sd
     z = good * mean / sd

@@ -128,6 +128,6 @@ def _stratified(cells: Cells, kept: np.ndarray[tuple[int, ...], np.dtype[np.bool
     parts = np.where(kept, cells.variance / np.where(kept, cells.n, 1.0), 0.0) * share**2
     total = parts.sum(axis=0)
     spare = np.where(kept, cells.n - 1, 0.0)
-    welch = total**2 / (parts**2 / np.where(kept, spare, 1.0)).sum(axis=0)
+    welch = 1 / ((parts / total) ** 2 / np.where(kept, spare, 1.0)).sum(axis=0)
     df = np.where(total > 0, welch, np.where(np.isnan(total), np.nan, spare.sum(axis=0)))
     return Arm(n.sum(axis=0), (np.where(kept, cells.value, 0.0) * share).sum(axis=0), total, df)
