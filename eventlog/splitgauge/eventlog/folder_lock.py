@@ -33,5 +33,7 @@ class FolderLock:
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let go. The file stays: removing it could take another opener's lock away."""
-        os.close(self._file)
+        """Let go; again does nothing. The file stays: removing it could take another opener's lock away."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -11,7 +11,7 @@ from splitgauge.eventlog.port import Record
 from splitgauge.schemas.errors import ContractError, UnknownSubjectError
 from splitgauge.schemas.topics import TOPICS
 
-__all__ = ["DEFAULT_OBSERVATION_PARTITIONS", "Layout", "by_partition", "layout", "partitions_of"]
+__all__ = ["DEFAULT_OBSERVATION_PARTITIONS", "Layout", "by_partition", "layout", "partition_in", "partitions_of"]
 
 DEFAULT_OBSERVATION_PARTITIONS = 4
 MOST_OBSERVATION_PARTITIONS = 1024
@@ -43,6 +43,14 @@ def partitions_of(layout: Layout, topic: str) -> int:
         raise UnknownSubjectError(
             f"there is no topic {topic!r}", where="topic", remedy=f"The topics are {', '.join(layout)}"
         ) from exc
+
+
+def partition_in(layout: Layout, topic: str, partition: int) -> int:
+    """The partition, checked. Raises: ContractError where the topic has none of that number; UnknownSubjectError."""
+    count = partitions_of(layout, topic)
+    if not 0 <= partition < count:
+        raise ContractError(f"{topic} has partitions 0 to {count - 1}, not {partition}", where="partition")
+    return partition
 
 
 def by_partition(topic: str, records: Sequence[Record], *, partitions: int) -> dict[int, list[int]]:

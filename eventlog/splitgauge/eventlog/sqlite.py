@@ -9,20 +9,22 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from splitgauge.eventlog.folder_lock import FolderLock
 from splitgauge.eventlog.groups import Groups, Store
-from splitgauge.eventlog.partitions import Layout, by_partition, partitions_of
+from splitgauge.eventlog.partitions import Layout, by_partition, partition_in, partitions_of
 from splitgauge.eventlog.port import Bounds, GroupMember, Record, StoredRecord
 from splitgauge.eventlog.sqlite_append import Append, Job, Work, apply
-from splitgauge.eventlog.sqlite_connection import Connection, open_writer
+from splitgauge.eventlog.sqlite_checkpoints import SqliteCheckpoints
+from splitgauge.eventlog.sqlite_connection import Connection, open_reader, open_writer
 from splitgauge.eventlog.sqlite_reader import Reader
 from splitgauge.eventlog.sqlite_schema import FILE_NAME, Table, create, stored_layout, tables
 from splitgauge.eventlog.sqlite_writer import Writer
 from splitgauge.eventlog.wakeups import Wakeups, follow
-from splitgauge.schemas.errors import ConflictError, ContractError, LogUnavailableError
+from splitgauge.schemas.errors import ConflictError, LogUnavailableError
 
 __all__ = ["SqliteEventLog"]
 
@@ -36,20 +38,17 @@ WATCH_EVERY_S = 0.025
 class SqliteEventLog:
     """The event log of a data folder. Usable from several threads and event loops of a process at the same time."""
 
-    def __init__(
-        self, folder: Path, layout: Layout, *, writer: Writer[Job] | None, wakeups: Wakeups, lock: FolderLock | None
-    ) -> None:
+    def __init__(self, folder: Path, layout: Layout, *, wakeups: Wakeups, writing: "_Writing | None") -> None:
         """For `open` and `open_readonly`."""
         self.folder = folder
         self._layout = layout
         self._tables = tables(layout)
-        self._writer = writer
+        self._writing = writing
         self._wakeups = wakeups
-        self._lock = lock
         self._reader = Reader(folder / FILE_NAME)
         self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="log reader")
         self._groups = Groups(Store(self._read, self._committed, self._commit), wakeups)
-        self._watch = None if writer else _Watch(self._reader, wakeups)
+        self._watch = None if writing else _Watch(self._reader, wakeups)
 
     @classmethod
     def open(cls, folder: Path, *, observation_partitions: int | None = None) -> Self:
@@ -63,6 +62,7 @@ class SqliteEventLog:
         try:
             connection = open_writer(folder / FILE_NAME)
             layout = create(connection, folder / FILE_NAME, observation_partitions=observation_partitions)
+            checkpoints = SqliteCheckpoints.open(folder)
         except BaseException:
             lock.release()
             raise
@@ -73,7 +73,7 @@ class SqliteEventLog:
             apply=apply,
             committed=lambda jobs: wakeups.notify({job.topic for job in jobs if isinstance(job, Append)}),
         )
-        return cls(folder, layout, writer=writer, wakeups=wakeups, lock=lock)
+        return cls(folder, layout, wakeups=wakeups, writing=_Writing(lock, writer, checkpoints))
 
     @classmethod
     def open_readonly(cls, folder: Path) -> Self:
@@ -86,18 +86,27 @@ class SqliteEventLog:
             raise LogUnavailableError(
                 "there is no event log here", where=str(folder), remedy="Name the data folder of `splitgauge up`"
             )
-        reader = Reader(path)
+        connection = open_reader(path)
         try:
-            with reader.connection() as connection:
-                layout = stored_layout(connection, path)
+            layout = stored_layout(connection, path)
         finally:
-            reader.close()
-        return cls(folder, layout, writer=None, wakeups=Wakeups(), lock=None)
+            connection.close()
+        return cls(folder, layout, wakeups=Wakeups(), writing=None)
 
     @property
     def layout(self) -> Layout:
         """Topic -> number of its partitions."""
         return dict(self._layout)
+
+    @property
+    def checkpoints(self) -> SqliteCheckpoints:
+        """The folder's checkpoints, closed with the log. Raises: LogUnavailableError where it is open for reading."""
+        return self._written().checkpoints
+
+    @property
+    def writer(self) -> Writer[Job]:
+        """The writing thread, for maintenance. Raises: LogUnavailableError where the log is open for reading."""
+        return self._written().writer
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[tuple[int, int]]:
         places = by_partition(topic, records, partitions=partitions_of(self._layout, topic))
@@ -107,7 +116,7 @@ class SqliteEventLog:
             self._tables[topic, partition]: [(records[index].key, records[index].value) for index in indices]
             for partition, indices in places.items()
         }
-        firsts: Mapping[Table, int] = await self._submit(Append(topic, rows))
+        firsts: Mapping[Table, int] = await self.writer.submit(Append(topic, rows))
         result = [(0, 0)] * len(records)
         for partition, indices in places.items():
             first = firsts[self._tables[topic, partition]]
@@ -153,24 +162,24 @@ class SqliteEventLog:
                 (before_offset, topic, partition),
             )
 
-        await self._submit(Work(work))
+        await self.writer.submit(Work(work))
 
     async def close(self) -> None:
         if self._watch:
             await asyncio.to_thread(self._watch.stop)
-        if self._writer:
-            await self._writer.close()
+        if self._writing:
+            await self._writing.writer.close()
+            await self._writing.checkpoints.close()
         await asyncio.to_thread(self._threads.shutdown)
         self._reader.close()
         self._wakeups.notify_all()
-        if self._lock:
-            self._lock.release()
-            self._lock = None
+        if self._writing:
+            self._writing.lock.release()
 
-    async def _submit(self, job: Job) -> Any:  # noqa: ANN401 - each job has a result of its own type
-        if self._writer is None:
+    def _written(self) -> "_Writing":
+        if self._writing is None:
             raise LogUnavailableError("the log is open for reading only", where=str(self.folder))
-        return await self._writer.submit(job)
+        return self._writing
 
     async def _read(self, topic: str, partition: int, start: int, limit: int) -> list[StoredRecord]:
         table = self._table(topic, partition)
@@ -185,8 +194,7 @@ class SqliteEventLog:
 
     @asynccontextmanager
     async def _join(self, topic: str, group: str) -> AsyncGenerator[GroupMember]:
-        if self._writer is None:
-            raise LogUnavailableError("the log is open for reading only", where=str(self.folder))
+        self._written()
         with self._groups.join(topic, group, partitions=partitions_of(self._layout, topic)) as member:
             yield member
 
@@ -205,13 +213,19 @@ class SqliteEventLog:
             )
             return True
 
-        return bool(await self._submit(Work(work)))
+        return bool(await self.writer.submit(Work(work)))
 
     def _table(self, topic: str, partition: int) -> Table:
-        count = partitions_of(self._layout, topic)
-        if not 0 <= partition < count:
-            raise ContractError(f"{topic} has partitions 0 to {count - 1}, not {partition}", where="partition")
-        return self._tables[topic, partition]
+        return self._tables[topic, partition_in(self._layout, topic, partition)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """What only the writing process has."""
+
+    lock: FolderLock
+    writer: Writer[Job]
+    checkpoints: SqliteCheckpoints
 
 
 class _Watch:

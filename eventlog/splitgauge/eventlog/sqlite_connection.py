@@ -1,19 +1,22 @@
-"""A typed connection to a SQLite file: the only place that calls apsw.
+"""Typed connections to a SQLite file, one for each thread that reads: the only place that calls apsw.
 
 Owns how files are opened; knows nothing of tables. Statements are fixed texts of the other modules, rows are untyped as
 they are in SQLite. Raises apsw's errors; `sqlite_errors` maps them.
 """
 
-from collections.abc import Iterable, Sequence
+import threading
+import weakref
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from splitgauge.eventlog.sqlite_errors import mapped
-from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.errors import ContractError, LogUnavailableError
 
-__all__ = ["Connection", "array", "open_reader", "open_writer"]
+__all__ = ["Connection", "Connections", "array", "open_reader", "open_writer"]
 
 BUSY_TIMEOUT_MS = 5_000
 """Only another writer can keep us waiting, and writers hold the file for one transaction."""
@@ -65,8 +68,68 @@ class Connection:
         """How many rows the last statement changed."""
         return int(self._raw.changes())
 
+    @contextmanager
+    def snapshot(self) -> Generator[None]:
+        """All reads of the block see the file as it is at the first of them."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self.in_transaction:  # SQLite ends it by itself after some errors
+                self.execute("ROLLBACK")
+
     def close(self) -> None:
         self._raw.close()
+
+
+class Connections:
+    """A reading connection for each thread that asks for one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self._closed = False
+        # Weak: a thread that ends takes its connection along.
+        self._all: weakref.WeakSet[_Guarded] = weakref.WeakSet()
+
+    @contextmanager
+    def use(self) -> Generator[Connection]:
+        """This thread's connection. Raises: LogUnavailableError after `close`."""
+        mine: _Guarded | None = getattr(self._mine, "connection", None)
+        if mine is None:
+            with self._lock:
+                if self._closed:
+                    raise self._closed_error()
+                mine = _Guarded(open_reader(self._path))
+                self._all.add(mine)
+            self._mine.connection = mine
+        with mine.lock:
+            if mine.closed:
+                raise self._closed_error()
+            yield mine.connection
+
+    def close(self) -> None:
+        """Close all, each once nobody reads from it."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._all)
+        for guarded in connections:
+            with guarded.lock:
+                guarded.closed = True
+                guarded.connection.close()
+
+    def _closed_error(self) -> LogUnavailableError:
+        return LogUnavailableError("it has been closed", where=str(self._path))
+
+
+class _Guarded:
+    """A connection and the lock under which it is used, so that closing waits for a reader in another thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.lock = threading.Lock()
+        self.closed = False
 
 
 def array(values: Iterable[bytes]) -> object:

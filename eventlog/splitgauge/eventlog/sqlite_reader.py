@@ -1,12 +1,9 @@
-"""Reading `log.db` from any thread: a connection for each, one step of SQLite for each batch.
+"""Reading `log.db` from any thread: one step of SQLite for each batch, and nothing missing in it.
 
-Owns the read connections and the check that nothing is missing; knows nothing of event loops.
+Owns the reads and the check that nothing is missing; knows nothing of event loops.
 """
 
-import threading
-import weakref
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -14,10 +11,10 @@ import apsw
 
 from splitgauge.eventlog.port import Bounds, StoredRecord
 from splitgauge.eventlog.sqlite_batch import SQLValue, columns, unpack
-from splitgauge.eventlog.sqlite_connection import Connection, open_reader
+from splitgauge.eventlog.sqlite_connection import Connections
 from splitgauge.eventlog.sqlite_errors import mapped
 from splitgauge.eventlog.sqlite_schema import Table
-from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
+from splitgauge.schemas.errors import LogDamagedError
 
 __all__ = ["Reader"]
 
@@ -27,11 +24,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        # Weak: a thread that ends takes its connection along.
-        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._closed = False
+        self._connections = Connections(path)
 
     def read(self, table: Table, start: int, limit: int) -> list[StoredRecord]:
         """Up to `limit` events from `start` on.
@@ -39,7 +32,7 @@ class Reader:
         Raises: LogDamagedError naming the first offset that is missing or cannot be read; LogUnavailableError.
         """
         try:
-            with mapped(f"{table.topic}, partition {table.partition}"), self.connection() as connection:
+            with mapped(f"{table.topic}, partition {table.partition}"), self._connections.use() as connection:
                 row = connection.only_row(_read_sql(table), (start, limit, table.name, table.topic, table.partition))
         except LogDamagedError as exc:
             raise self._first_damaged(table, start, limit) or exc from exc
@@ -53,57 +46,37 @@ class Reader:
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Of the topic's partitions."""
-        with mapped(topic), self.connection() as connection:
+        with mapped(topic), self._connections.use() as connection:
             rows = connection.rows(_BOUNDS, (topic,))
         return {partition: Bounds(start, end) for partition, start, end in rows}
 
     def committed(self, topic: str, group: str, partition: int) -> int | None:
         """What the group has finished; None if it never committed."""
-        with mapped(topic), self.connection() as connection:
+        with mapped(topic), self._connections.use() as connection:
             rows = connection.rows(_COMMITTED, (topic, group, partition))
         return int(rows[0][0]) if rows else None
 
     def version(self) -> int:
         """A number that changes when another connection has committed. Only compares within one thread."""
-        with mapped(str(self._path)), self.connection() as connection:
+        with mapped(str(self._path)), self._connections.use() as connection:
             return int(connection.pragma("data_version"))
 
     def close(self) -> None:
         """Close all connections, once nobody reads from them. Reading afterwards is a LogUnavailableError."""
-        with self._lock:
-            self._closed = True
-            connections = list(self._connections)
-        for connection in connections:
-            connection.close()
-
-    @contextmanager
-    def connection(self) -> Generator[Connection]:
-        """This thread's connection. Raises: LogUnavailableError after `close`."""
-        mine: _Connection | None = getattr(self._local, "connection", None)
-        if mine is None:
-            with self._lock:
-                if self._closed:
-                    raise LogUnavailableError("it has been closed", where=str(self._path))
-                mine = _Connection(open_reader(self._path))
-                self._connections.add(mine)
-            self._local.connection = mine
-        with mine.lock:
-            if mine.closed:
-                raise LogUnavailableError("it has been closed", where=str(self._path))
-            yield mine.raw
+        self._connections.close()
 
     def _first_damaged(self, table: Table, start: int, limit: int) -> LogDamagedError | None:
         """The first offset that cannot be read: a packed read knows only that there is one."""
         for offset in range(start, start + limit):
             try:
-                with self.connection() as connection:
+                with self._connections.use() as connection:
                     connection.rows(table.sql("SELECT key, value FROM @table WHERE offset = ?"), (offset,))
             except apsw.CorruptError:
                 return _damaged(table, offset, "cannot be read")
         return None
 
     def _first_missing(self, table: Table, start: int, end: int) -> LogDamagedError:
-        with mapped(table.name), self.connection() as connection:
+        with mapped(table.name), self._connections.use() as connection:
             rows = connection.rows(
                 table.sql("SELECT offset FROM @table WHERE offset >= ? AND value IS NOT NULL ORDER BY offset"), (start,)
             )
@@ -115,20 +88,6 @@ class Reader:
         if expected < end:
             return _damaged(table, expected, "is missing")
         return _damaged(table, end, f"stands after the recorded end {end}")
-
-
-class _Connection:
-    """A connection and the lock under which it is used, so that closing waits for a reader in another thread."""
-
-    def __init__(self, raw: Connection) -> None:
-        self.raw = raw
-        self.lock = threading.Lock()
-        self.closed = False
-
-    def close(self) -> None:
-        with self.lock:
-            self.closed = True
-            self.raw.close()
 
 
 def _damaged(table: Table, offset: int, what: str) -> LogDamagedError:

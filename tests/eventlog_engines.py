@@ -1,0 +1,43 @@
+"""The engines that the contract suite of the event log runs against, and how a new one joins it."""
+
+from pathlib import Path
+from typing import Protocol
+
+from splitgauge.eventlog.memory import MemoryEventLog
+from splitgauge.eventlog.port import EventLog
+from splitgauge.eventlog.sqlite import SqliteEventLog
+
+__all__ = ["ENGINES", "Engine", "make_engine"]
+
+ENGINES = ("memory", "sqlite")
+
+
+class Engine(Protocol):
+    """One fresh log with 4 partitions of observations and the embedded layout."""
+
+    durable: bool
+    """Whether the log can be closed and opened again."""
+
+    async def open(self) -> EventLog: ...
+
+
+def make_engine(name: str, folder: Path) -> Engine:
+    """A new engine adds its name above and a line here."""
+    return MemoryEngine() if name == "memory" else SqliteEngine(folder)
+
+
+class MemoryEngine:
+    durable = False
+
+    async def open(self) -> EventLog:
+        return MemoryEventLog(observation_partitions=4)
+
+
+class SqliteEngine:
+    durable = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def open(self) -> EventLog:
+        return SqliteEventLog.open(self._folder, observation_partitions=4)
