@@ -1,7 +1,7 @@
 # Everything a checkout needs: each target first sets up .venv from requirements.lock, hashes required, and reuses it.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-ARGS ?=
+ARGS :=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed

@@ -37,7 +37,7 @@ class Installation(NamedTuple):
         return subprocess.run(
             [str(self.folder / "bin" / program), *arguments],
             cwd=cwd,
-            env=os.environ | {"PATH": os.defpath, "HOME": str(cwd)},
+            env=os.environ | {"PATH": os.defpath, "HOME": str(cwd), "PYTHONPATH": ""},
             capture_output=True,
             text=True,
             timeout=timeout_s,

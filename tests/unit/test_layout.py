@@ -56,6 +56,17 @@ def test_every_root_is_known_to(tool: str, named: list[str]) -> None:
     assert sorted(set(named) - {"tests"}) == ROOTS, f"pyproject.toml: roots for {tool}"
 
 
+def test_every_line_of_the_pure_core_stands_for_one_module() -> None:
+    (core,) = [contract for contract in TOOLS["importlinter"]["contracts"] if contract["id"] == "pure-core"]
+    starred: list[str] = [line for line in core["source_modules"] if "*" in line]
+    found = {line: [portion for portion in PORTIONS if _holds(portion, line.split(".")[-1])] for line in starred}
+    assert {line: portions for line, portions in found.items() if len(portions) != 1} == {}
+
+
+def _holds(portion: Path, module: str) -> bool:
+    return (portion / f"{module}.py").is_file() or (portion / module / "__init__.py").is_file()
+
+
 def locked(name: str) -> list[str]:
     """Versions of a package in the lock: several where they differ by the version of Python."""
     return [version for pinned, version in PINS if pinned == canonicalize_name(name)]
