@@ -30,10 +30,9 @@ def test_all_moments_equal_those_of_the_rows() -> None:
     found = st.exact_moments(**sums_of(m, d, x))
     covariance = np.cov([m, d, x])
     assert found.n.tolist() == [5.0]
-    np.testing.assert_allclose(
-        np.array(found)[:, 0],
+    expected = np.array(
         [
-            5,
+            5.0,
             np.mean(m),
             np.mean(d),
             covariance[0, 0],
@@ -45,8 +44,9 @@ def test_all_moments_equal_those_of_the_rows() -> None:
             covariance[0, 2],
             covariance[1, 2],
         ],
-        rtol=1e-14,
+        dtype=np.float64,
     )
+    np.testing.assert_allclose(np.array(found)[:, 0], expected, rtol=1e-14)
 
 
 def test_fixed_point_scales_are_taken_out() -> None:

@@ -67,7 +67,8 @@ def test_the_guard_widens_per_epoch_before_combining() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "variance", "rule"), [(1.5, 1.0, "count"), (-1, 1.0, "count"), (np.nan, 1.0, "count"), (5, -0.1, "at least 0")]
+    ("n", "variance", "rule"),
+    [(1.5, 1.0, "count"), (-1, 1.0, "count"), (np.nan, 1.0, "count"), (5, -0.1, "at least 0")],
 )
 def test_cells_refuse_what_is_no_cell(n: float, variance: float, rule: str) -> None:
     with pytest.raises(ContractError, match=rule):
