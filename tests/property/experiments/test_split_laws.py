@@ -1,5 +1,6 @@
 """The laws of splitting: fewest moves, stickiness, exact coding, uniform and independent slots."""
 
+from fractions import Fraction
 from hashlib import sha256
 
 import numpy as np
@@ -69,14 +70,15 @@ def test_runs_code_a_table_exactly(table: SplitTable) -> None:
 
 @given(st.integers(1, 40).flatmap(weights_for))
 def test_counts_are_within_a_slot_of_the_weights(weights: dict[str, float]) -> None:
-    counts, total = lay_out(weights).counts(), sum(weights.values())
-    quotas = {name: SLOTS * weight / total for name, weight in weights.items()}
+    counts = lay_out(weights).counts()
+    exact = {name: Fraction(weight) for name, weight in weights.items()}
+    quotas = {name: SLOTS * weight / sum(exact.values()) for name, weight in exact.items()}
     assert sum(counts.values()) == SLOTS
     assert [name for name in weights if counts[name] > 0] == [name for name in weights if weights[name] > 0]
     # A weight worth less than a slot has one all the same; larger ones pay for it, at most one slot each time.
     lifted = sum(0 < quota < 1 for quota in quotas.values())
     for name, quota in quotas.items():
-        assert quota - 1 - lifted - 1e-6 <= counts[name] <= quota + 1 + 1e-6
+        assert quota - 1 - lifted < counts[name] < quota + 1
 
 
 @given(tables(), st.data())

@@ -107,6 +107,16 @@ def test_taking_a_reweighting_back_restores_the_table() -> None:
     assert reweight(reweight(before, {"control": 80, "challenger": 20}), {"control": 1, "challenger": 1}) == before
 
 
+def test_freed_slots_go_from_the_lowest_on_to_the_growing_variants_in_order() -> None:
+    before = reweight(lay_out({"a": 5, "b": 5, "c": 0, "d": 0}), {"a": 8, "b": 2, "c": 0, "d": 0})
+    after = reweight(before, {"a": 7, "b": 1, "c": 1, "d": 1})
+    assert after.to_runs() == [("a", 5000), ("b", 1000), ("c", 1000), ("a", 2000), ("d", 1000)]
+
+
+def test_slot_of_a_tiny_weight_comes_from_the_variant_furthest_above_its_quota() -> None:
+    assert lay_out({"a": 6000, "b": 3999.6, "c": 0.4}).counts() == {"a": 6000, "b": 3999, "c": 1}
+
+
 def test_same_weights_move_nothing() -> None:
     before = lay_out({"a": 1, "b": 2, "c": 4})
     assert reweight(before, {"a": 10, "b": 20, "c": 40}) == before
