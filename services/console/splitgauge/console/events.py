@@ -4,7 +4,7 @@ The CloudEvents HTTP binding, structured mode and batches. Events are appended a
 comes alone; nothing of a batch is appended unless all of it is in order. What they mean is the router's business.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -68,7 +68,8 @@ def read_events(body: bytes, *, content_type: str) -> list[tuple[Topic, Record]]
     events = decode(body)
     if not isinstance(events, list):
         raise MalformedError("a batch is a JSON list of events")
-    return [_checked(encode(event), where=f"/{place}") for place, event in enumerate(events)]
+    listed = cast("list[object]", events)
+    return [_checked(encode(event), where=f"/{place}") for place, event in enumerate(listed)]
 
 
 def _checked(event: bytes, *, where: str) -> tuple[Topic, Record]:
