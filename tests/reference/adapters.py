@@ -44,7 +44,6 @@ NOT_YET = {
     "quantile_clustered_relative",
     "quantile_iid_absolute",
     "quantile_iid_relative",
-    "two_sample_success_count_cs",
 }
 """Methods of later parts of the library."""
 
@@ -305,6 +304,18 @@ def _sample_ratio(case: Case) -> Results:
     }
 
 
+def _rate_ratio(case: Case) -> Results:
+    (control, treatment), weights = case["successes"], case["assignment_probabilities"]
+    found = st.rate_ratio_sequence(
+        [control],
+        [treatment],
+        weights[1],
+        alpha=case["alpha"],
+        concentration=case["dirichlet_concentration"],
+    )
+    return {"p_value": found.p_value, "log_rate_ratio_ci": [found.lower, found.upper]}
+
+
 ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "additional_samples_fixed": _remaining,
     "additional_samples_sequential": _remaining,
@@ -331,6 +342,7 @@ ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "ratio_delta_welch_t": _by_tea(z=False),
     "required_n_per_arm": _required,
     "sequential_multinomial_dirichlet": _sample_ratio,
+    "two_sample_success_count_cs": _rate_ratio,
     "welch_t_absolute": _welch(relative=False),
     "welch_t_relative": _welch(relative=True),
     "z_noninferiority": _noninferiority,

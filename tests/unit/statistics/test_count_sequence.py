@@ -114,3 +114,36 @@ def test_tiny_rates_keep_their_digits() -> None:
 def test_totals_outside_the_outcomes_are_refused(n: float, total: float) -> None:
     with pytest.raises(ContractError):
         st.rate_sequence(n, total, alpha=0.05)
+
+
+def test_rate_ratio_bounds_solve_the_bayes_factor_at_that_ratio() -> None:
+    c, t, w, k = 40.0, 75.0, 0.3, 100.0
+    found = st.rate_ratio_sequence([c], [t], w, alpha=0.05, concentration=k)
+    assert float(found.log_ratio) == pytest.approx(np.log(t / c) - np.log(w / (1 - w)), rel=1e-12)
+    for theta in (float(found.lower), float(found.upper)):
+        tilted = w * np.exp(theta) / (1 - w + w * np.exp(theta))
+        log_e = special.betaln(k * (1 - w) + c, k * w + t) - special.betaln(k * (1 - w), k * w)
+        assert log_e - c * np.log(1 - tilted) - t * np.log(tilted) == pytest.approx(np.log(20), rel=1e-9)
+
+
+def test_rate_ratio_is_open_where_an_arm_has_no_success() -> None:
+    found = st.rate_ratio_sequence([[0, 9, 0]], [[9, 0, 0]], 0.5, alpha=0.05)
+    assert found.log_ratio[:2].tolist() == [np.inf, -np.inf]
+    assert np.isnan(found.log_ratio[2])
+    assert found.upper[[0, 2]].tolist() == [np.inf, np.inf]
+    assert found.lower[[1, 2]].tolist() == [-np.inf, -np.inf]
+    assert np.isfinite(found.lower[0])
+    assert float(found.upper[1]) == pytest.approx(-float(found.lower[0]), rel=1e-12)
+
+
+def test_rate_ratio_over_epochs_uses_each_epochs_share() -> None:
+    found = st.rate_ratio_sequence([[90], [50]], [[10], [50]], [[0.1], [0.5]], alpha=0.05)
+    assert float(found.log_ratio[0]) == pytest.approx(0.0, abs=1e-12)
+    assert float(found.lower[0]) < 0 < float(found.upper[0])
+    assert float(found.p_value[0]) == 1.0
+
+
+def test_rate_ratio_excludes_equality_exactly_when_p_is_below_alpha() -> None:
+    t = np.arange(40, 120)
+    found = st.rate_ratio_sequence([np.full(80, 60)], [t], 0.5, alpha=0.05)
+    assert ((found.lower > 0) | (found.upper < 0)).tolist() == (found.p_value < 0.05).tolist()

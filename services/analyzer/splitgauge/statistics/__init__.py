@@ -35,6 +35,7 @@ from splitgauge.statistics.multiplicity import benjamini_hochberg, bonferroni, e
 from splitgauge.statistics.noninferiority import Guardrail, RareRateGuardrail, guardrail_sequence, rare_rate_guardrail
 from splitgauge.statistics.planning import Remaining, conditional_power, remaining_units, required_units
 from splitgauge.statistics.posterior import Posterior, normal_posterior
+from splitgauge.statistics.rate_ratio import RateRatio, rate_ratio_sequence
 from splitgauge.statistics.strata import Arm, Arms, arm, combine_epochs, guarded
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "ProportionTest",
     "RareRateGuardrail",
     "RateBounds",
+    "RateRatio",
     "Remaining",
     "SampleRatio",
     "TwoSidedSequence",
@@ -77,6 +79,7 @@ __all__ = [
     "proportion_test",
     "proportions",
     "rare_rate_guardrail",
+    "rate_ratio_sequence",
     "rate_sequence",
     "rate_tuning",
     "ratios",

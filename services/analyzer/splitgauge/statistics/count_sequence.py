@@ -23,6 +23,7 @@ from splitgauge.statistics.arguments import (
     require,
     shares,
 )
+from splitgauge.statistics.crossing import crossing
 
 __all__ = [
     "FirstFailures",
@@ -33,12 +34,13 @@ __all__ = [
     "rate_sequence",
     "rate_tuning",
     "sample_ratio",
+    "two_arm_log_factor",
 ]
 
 SAMPLE_RATIO_CONCENTRATIONS = (100.0, 10_000.0)
 """k = 100 finds gross mismatches at once, k = 10,000 small ones in the long run; their average is still an e-value."""
 
-_HALVINGS = 60  # of a bracket of 1,600 logits: 1e-15 of a logit
+_FAR = 800.0  # logits: rates of 1e-347, beyond what float64 holds
 
 
 class SampleRatio(NamedTuple):
@@ -153,7 +155,7 @@ def first_failures(
     both = (w > 0) & (w < 1)
     c, t, w = np.where(both, c, 0.0), np.where(both, t, 0.0), np.broadcast_to(np.where(both, w, 0.5), shape)
     broadcastable(failures=c.sum(axis=0), alpha=level)
-    log_e = _two_arms(c, t, w, 2.0).sum(axis=0)
+    log_e = two_arm_log_factor(c, t, w, 2.0).sum(axis=0)
     total, observed, expected = (c + t).sum(axis=0), t.sum(axis=0), ((c + t) * w).sum(axis=0)
     harm = (observed > expected) & (log_e >= -np.log(level)) & (total >= min_failures)
     return FirstFailures(log_e, total, observed, expected, np.asarray(harm))
@@ -186,10 +188,14 @@ def rate_sequence(n: ArrayLike, total: ArrayLike, *, alpha: ArrayLike, concentra
     require("total", s, s <= units, "the sum of outcomes in [0, 1] lies between 0 and n")
     units, s, level, c = (np.broadcast_to(a, shape) for a in (units, s, level, c))
     rate = s / np.where(units > 0, units, np.nan)
-    centre = special.logit(rate)
+    centre = np.clip(special.logit(rate), -_FAR, _FAR)
     threshold = -np.log(level)
-    lower = special.expit(_crossing(units, s, c, threshold, np.full(shape, -800.0), centre))
-    upper = special.expit(_crossing(units, s, c, threshold, np.full(shape, 800.0), centre))
+
+    def within(x: FloatArray) -> BoolArray:
+        return np.asarray(_log_mixture(x, units, s, c) < threshold)
+
+    lower = special.expit(crossing(within, np.full(shape, -_FAR), centre))
+    upper = special.expit(crossing(within, np.full(shape, _FAR), centre))
     return RateBounds(
         rate, np.where((units > 0) & (s > 0), lower, 0.0), np.where((units > 0) & (s < units), upper, 1.0)
     )
@@ -226,7 +232,8 @@ def _log_bayes_factor(c: FloatArray, w: FloatArray, k: FloatArray) -> FloatArray
     )
 
 
-def _two_arms(c: FloatArray, t: FloatArray, w: FloatArray, k: float) -> FloatArray:
+def two_arm_log_factor(c: FloatArray, t: FloatArray, w: FloatArray, k: FloatArray | float) -> FloatArray:
+    """`log_bayes_factor` of two arms with counts c and t, share w of the second; arguments checked by the caller."""
     gained = _log_beta(k * (1 - w) + c, k * w + t) - _log_beta(k * (1 - w), k * w)
     return np.asarray(gained - special.xlog1py(c, -w) - special.xlogy(t, w), dtype=np.float64)
 
@@ -240,16 +247,3 @@ def _log_mixture(x: FloatArray, n: FloatArray, s: FloatArray, c: FloatArray) -> 
     p, q = special.expit(x), special.expit(-x)
     gained = _log_beta(c * p + s, c * q + n - s) - _log_beta(c * p, c * q)
     return gained - s * special.log_expit(x) - (n - s) * special.log_expit(-x)
-
-
-def _crossing(
-    n: FloatArray, s: FloatArray, c: FloatArray, threshold: FloatArray, outside: FloatArray, inside: FloatArray
-) -> FloatArray:
-    """The logit where ln e passes the threshold, between one where it is above (outside) and one below (inside)."""
-    inside = np.clip(inside, -800.0, 800.0)
-    for _ in range(_HALVINGS):
-        middle = (outside + inside) / 2
-        # nan (far outside, where beta functions overflow) counts as above: not (below).
-        below = _log_mixture(middle, n, s, c) < threshold
-        inside, outside = np.where(below, middle, inside), np.where(below, outside, middle)
-    return (outside + inside) / 2

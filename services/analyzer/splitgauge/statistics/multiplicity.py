@@ -6,6 +6,7 @@ never rejected, and stays nan. Works on always-valid p-values as well as on fixe
 
 import numpy as np
 
+from splitgauge.schemas.errors import ContractError
 from splitgauge.statistics.arguments import (
     ArrayLike,
     BoolArray,
@@ -92,7 +93,7 @@ def e_bh(log_e_values: ArrayLike, *, alpha: ArrayLike) -> BoolArray:
         [True, True, False, True, False]
     """
     log_e, level = floats("log_e_values", log_e_values), error_rates("alpha", alpha)
-    require("log_e_values", log_e, log_e.ndim > 0, "it has an axis for the family")
+    _refuse_scalar("log_e_values", log_e)
     broadcastable(log_e_values=log_e.sum(axis=-1), alpha=level)
     ranks = _ranks(log_e)
     known = np.where(np.isnan(log_e), -np.inf, log_e)
@@ -105,8 +106,13 @@ def e_bh(log_e_values: ArrayLike, *, alpha: ArrayLike) -> BoolArray:
 
 def _p_values(value: ArrayLike) -> FloatArray:
     p = floats("p_values", value)
-    require("p_values", p, p.ndim > 0, "it has an axis for the family")
+    _refuse_scalar("p_values", p)
     return require("p_values", p, ~((p < 0) | (p > 1)), "a p-value lies between 0 and 1")
+
+
+def _refuse_scalar(name: str, family: FloatArray) -> None:
+    if family.ndim == 0:
+        raise ContractError(f"{family!r} is one number", where=name, remedy="give the family along the last axis")
 
 
 def _ranks(family: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from scipy import special
 
 from splitgauge.statistics.arguments import (
     ArrayLike,
+    BoolArray,
     FloatArray,
     broadcastable,
     error_rates,
@@ -17,11 +18,10 @@ from splitgauge.statistics.arguments import (
     non_negative,
     positive,
 )
+from splitgauge.statistics.crossing import crossing
 from splitgauge.statistics.effects import Effect, usable
 
 __all__ = ["Remaining", "conditional_power", "remaining_units", "required_units"]
-
-_HALVINGS = 60  # of a bracket of 100 in ln(1 + f): 1e-16
 
 
 class Remaining(NamedTuple):
@@ -87,14 +87,14 @@ def remaining_units(
     shape = broadcastable(
         effect=se, n=n, target=delta, alpha=level, power=wanted, r2=level if tuning is None else tuning
     )
-    low, high = np.zeros(shape), np.full(shape, 100.0)
     signal = delta / se
     now = _power(signal, n, level, tuning)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        enough = _power(signal * np.exp(middle / 2), n * np.exp(middle), level, tuning) >= wanted
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    growth = np.where(now >= wanted, 0.0, np.where(delta == 0, np.inf, np.expm1(high)))
+
+    def enough(log_growth: FloatArray) -> BoolArray:
+        return np.asarray(_power(signal * np.exp(log_growth / 2), n * np.exp(log_growth), level, tuning) >= wanted)
+
+    needed = np.expm1(crossing(enough, np.zeros(shape), np.full(shape, 100.0)))
+    growth = np.where(now >= wanted, 0.0, np.where(delta == 0, np.inf, needed))
     growth = np.where(np.isnan(now), np.nan, growth)
     return Remaining(now, growth, np.where(growth == 0, 0.0, n * growth))
 
