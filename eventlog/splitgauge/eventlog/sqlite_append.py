@@ -10,7 +10,7 @@ from splitgauge.eventlog.sqlite_batch import FIRST, REST, pack
 from splitgauge.eventlog.sqlite_connection import Connection
 from splitgauge.eventlog.sqlite_schema import Table
 
-__all__ = ["Append", "Job", "Work", "apply"]
+__all__ = ["Append", "Job", "Work", "apply", "insert", "weigh"]
 
 Pair = tuple[bytes | None, bytes]
 """Key and value."""
@@ -34,6 +34,11 @@ class Work:
 Job = Append | Work
 
 
+def weigh(job: Job) -> int:
+    """How many rows the job writes, roughly."""
+    return sum(map(len, job.rows.values())) if isinstance(job, Append) else 1
+
+
 def apply(connection: Connection, jobs: Sequence[Job]) -> list[object]:
     """Write all jobs, the appends first; a result for each. Raises: apsw.Error, after which all has to be undone."""
     together: dict[Table, list[Pair]] = {}
@@ -54,6 +59,11 @@ def apply(connection: Connection, jobs: Sequence[Job]) -> list[object]:
     ]
 
 
+def insert(connection: Connection, table: Table, rows: Sequence[Pair], *, first: int) -> None:
+    """Write events whose offsets are given already, from `first` on."""
+    connection.execute(table.sql(_INSERT_AT), (first - 1, pack(rows)))
+
+
 # seq is the highest offset ever given (-1 at first) and carray's row id counts from 1: no gap, and no offset twice.
 _INSERT = """
 INSERT INTO @table (offset, key, value)
@@ -61,6 +71,9 @@ SELECT (SELECT seq FROM sqlite_sequence WHERE name = ?1) + rowid, @first, @rest 
 """.replace("@first", FIRST).replace("@rest", REST)
 # The key is unique there, so the older event with the same key goes in the same statement.
 _INSERT_COMPACTED = _INSERT.replace("INSERT INTO", "INSERT OR REPLACE INTO")
+
+
+_INSERT_AT = _INSERT.replace("(SELECT seq FROM sqlite_sequence WHERE name = ?1)", "?1")
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Pair]) -> int:

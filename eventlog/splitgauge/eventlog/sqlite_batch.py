@@ -60,5 +60,7 @@ def _split(lengths: list[int], joined: SQLValue) -> list[bytes]:
 def _split_optional(lengths: list[int], joined: SQLValue) -> list[bytes | None]:
     if joined is None:
         return [None] * len(lengths)
+    if min(lengths) >= 0:
+        return list(_split(lengths, joined))
     parts = _split([max(length, 0) for length in lengths], joined)
     return [None if length < 0 else part for length, part in zip(lengths, parts, strict=True)]

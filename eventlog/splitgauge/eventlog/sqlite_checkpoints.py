@@ -8,6 +8,7 @@ back. A table per owner, so that loading one is a scan and dropping one is quick
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,11 @@ SCHEMA_VERSION = 1
 ROWS_AT_ONCE = 2_000
 """Read in one step: a few MB, and the interpreter is free meanwhile."""
 
-_Job = Callable[[Connection], object]
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    rows: int
+    call: Callable[[Connection], object]
 
 
 class SqliteCheckpoints:
@@ -44,7 +49,7 @@ class SqliteCheckpoints:
         connection = open_writer(path, synchronous="normal")
         with mapped(str(path)):
             _define(connection, path)
-        return cls(path, Writer[_Job](connection, where=str(path), apply=_apply, committed=_ignore))
+        return cls(path, Writer[_Job](connection, where=str(path), apply=_apply, weigh=_weigh, committed=_ignore))
 
     async def load(self, owner: str) -> Checkpoint | None:
         return await asyncio.to_thread(self._load, owner)
@@ -65,14 +70,14 @@ class SqliteCheckpoints:
                 connection.execute(_REMOVE.replace("@table", table), (array(removed),))
             return True
 
-        return bool(await self._writer.submit(work))
+        return bool(await self._writer.submit(_Job(len(changed) + 1, work)))
 
     async def drop(self, owner: str) -> None:
         def work(connection: Connection) -> None:
             for (number,) in connection.rows("DELETE FROM owners WHERE owner = ? RETURNING number", (owner,)):
                 connection.execute(f"DROP TABLE {_table(number)}")
 
-        await self._writer.submit(work)
+        await self._writer.submit(_Job(1, work))
 
     async def close(self) -> None:
         """Finish what is under way and close the file."""
@@ -101,7 +106,11 @@ def _define(connection: Connection, path: Path) -> None:
 
 
 def _apply(connection: Connection, jobs: Sequence[_Job]) -> list[Any]:
-    return [job(connection) for job in jobs]
+    return [job.call(connection) for job in jobs]
+
+
+def _weigh(job: _Job) -> int:
+    return job.rows
 
 
 def _ignore(jobs: Sequence[_Job]) -> None:

@@ -3,9 +3,11 @@
 Owns the reads and the check that nothing is missing; knows nothing of event loops.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import Any, cast
 
 import apsw
 
@@ -25,6 +27,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connections = Connections(path)
+        self._ends: dict[Table, int] = {}
 
     def read(self, table: Table, start: int, limit: int) -> list[StoredRecord]:
         """Up to `limit` events from `start` on.
@@ -37,12 +40,17 @@ class Reader:
         except LogDamagedError as exc:
             raise self._first_damaged(table, start, limit) or exc from exc
         lowest, highest, offsets, begin, end, *packed = row
+        self._ends[table] = end
         keys, values = unpack(packed)
         places = _places(table, lowest=lowest, highest=highest, offsets=offsets)
         complete = table.compacted or _is_complete(places, values, start=max(start, begin), end=end, limit=limit)
         if not complete:
             raise self._first_missing(table, max(start, begin), end)
-        return list(map(StoredRecord, repeat(table.topic), repeat(table.partition), places, keys, values))
+        return list(map(_stored, zip(repeat(table.topic), repeat(table.partition), places, keys, values, strict=False)))
+
+    def backlog(self, table: Table, start: int) -> int:
+        """How many events from `start` on are known to be there; there may be more by now."""
+        return self._ends.get(table, 0) - start
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Of the topic's partitions."""
@@ -88,6 +96,10 @@ class Reader:
         if expected < end:
             return _damaged(table, expected, "is missing")
         return _damaged(table, end, f"stands after the recorded end {end}")
+
+
+_stored = cast("Callable[[Iterable[object]], StoredRecord]", partial(cast("Any", tuple).__new__, StoredRecord))
+"""A StoredRecord from its five parts, at half the price of calling the class: half a read is this."""
 
 
 def _damaged(table: Table, offset: int, what: str) -> LogDamagedError:

@@ -5,6 +5,7 @@ offset as row id: the fastest to read in order. AUTOINCREMENT keeps the highest 
 within the transaction that gives it, so that neither retention nor compaction can make an offset appear twice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from splitgauge.eventlog.sqlite_errors import mapped
 from splitgauge.schemas.errors import ContractError, LogDamagedError, LogUnavailableError
 from splitgauge.schemas.topics import OBSERVATIONS, TOPICS, Retention
 
-__all__ = ["FILE_NAME", "Table", "create", "stored_layout", "tables"]
+__all__ = ["FILE_NAME", "Table", "create", "define", "stored_layout", "tables"]
 
 FILE_NAME = "log.db"
 SCHEMA_VERSION = 1
@@ -53,7 +54,10 @@ def create(connection: Connection, path: Path, *, observation_partitions: int | 
     """
     with mapped(str(path)):
         if not connection.pragma("user_version"):
-            _define(connection, layout(observation_partitions or DEFAULT_OBSERVATION_PARTITIONS))
+            wished = layout(observation_partitions or DEFAULT_OBSERVATION_PARTITIONS)
+            connection.execute("BEGIN IMMEDIATE")
+            define(connection, list(tables(wished).values()))
+            connection.execute("COMMIT")
     stored = stored_layout(connection, path)
     if observation_partitions is not None and observation_partitions != stored[OBSERVATIONS.name]:
         raise ContractError(
@@ -81,6 +85,22 @@ def stored_layout(connection: Connection, path: Path) -> Layout:
     return {topic: found[topic] for topic in TOPICS}
 
 
+def define(connection: Connection, partitions: Sequence[Table]) -> None:
+    """Make the tables of a log, within the caller's transaction."""
+    connection.execute(_DEFINITION)
+    for table in partitions:
+        connection.execute(
+            table.sql("CREATE TABLE @table (offset INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB, value BLOB NOT NULL)")
+        )
+        if table.compacted:
+            connection.execute(table.sql(f'CREATE UNIQUE INDEX "{table.name}/key" ON @table (key)'))
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, -1)", (table.name,))
+        connection.execute(
+            "INSERT INTO partitions (topic, partition, start) VALUES (?, ?, 0)", (table.topic, table.partition)
+        )
+    connection.pragma("user_version", SCHEMA_VERSION)
+
+
 # The join leaves out a partition whose highest offset is lost: appending to it could use an offset again.
 _STORED_PARTITIONS = """
 SELECT topic, count(*) FROM partitions JOIN sqlite_sequence ON name = topic || '/' || partition GROUP BY topic
@@ -95,20 +115,3 @@ CREATE TABLE commits (
     PRIMARY KEY (topic, grp, partition)
 ) WITHOUT ROWID;
 """
-
-
-def _define(connection: Connection, layout: Layout) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_DEFINITION)
-    for table in tables(layout).values():
-        connection.execute(
-            table.sql("CREATE TABLE @table (offset INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB, value BLOB NOT NULL)")
-        )
-        if table.compacted:
-            connection.execute(table.sql(f'CREATE UNIQUE INDEX "{table.name}/key" ON @table (key)'))
-        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, -1)", (table.name,))
-        connection.execute(
-            "INSERT INTO partitions (topic, partition, start) VALUES (?, ?, 0)", (table.topic, table.partition)
-        )
-    connection.pragma("user_version", SCHEMA_VERSION)
-    connection.execute("COMMIT")
