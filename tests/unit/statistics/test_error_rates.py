@@ -164,3 +164,10 @@ def test_rate_ratio_bounds_hold_the_ratio_at_every_success() -> None:
     control = np.arange(1, 401) - treatment
     found = st.rate_ratio_sequence(control[None], treatment[None], share, alpha=ALPHA)
     assert ever((found.lower > ratio) | (found.upper < ratio)) <= tolerance(300)
+
+
+def test_a_rare_failure_rate_exactly_at_its_margin_rarely_passes() -> None:
+    looks = np.arange(25, 1501, 25)
+    failures = np.cumsum(np.random.default_rng(24).binomial(25, 0.005, (400, looks.size)), axis=1)
+    found = st.rare_rate_guardrail(looks, 0, looks, failures, margin=0.005, alpha=ALPHA)
+    assert ever(found.passed) <= 0.026 + 3 * float(np.sqrt(0.026 * 0.974 / 400))

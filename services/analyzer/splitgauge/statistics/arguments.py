@@ -69,6 +69,9 @@ def counts(name: str, value: ArrayLike) -> FloatArray:
 
 def error_rates(name: str, value: ArrayLike, *, below: float = 1.0) -> FloatArray:
     """Probabilities of an error: strictly between 0 and ``below``."""
+    # One number for all comparisons is the usual case, and much cheaper to check as one.
+    if isinstance(value, float) and 0 < value < below:
+        return np.asarray(value)
     array = floats(name, value)
     return require(name, array, (array > 0) & (array < below), f"it lies strictly between 0 and {below:g}")
 
@@ -81,6 +84,8 @@ def non_negative(name: str, value: ArrayLike) -> FloatArray:
 
 def positive(name: str, value: ArrayLike, *, finite: bool = True) -> FloatArray:
     """Margins, scales, planned sizes: above 0."""
+    if isinstance(value, float) and 0 < value < np.inf:
+        return np.asarray(value)
     array = floats(name, value)
     return require(
         name,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from splitgauge.schemas.errors import ContractError
 from splitgauge.statistics.arguments import (
     ArrayLike,
     FloatArray,
@@ -70,7 +71,7 @@ def mixture_variance(planned_n: ArrayLike, *, alpha: ArrayLike, sides: int = 2) 
         alpha: the error of the sequence, in (0, 1); below 0.5 where one-sided.
         sides: 2, or 1 for `one_sided_sequence` (which takes r^2 at 2 alpha).
     Returns: r^2 = (-2 ln a + ln(-2 ln a + 1)) / planned_n with a = alpha, or 2 alpha one-sided; dimensionless.
-    Raises: ContractError where planned_n is not above 0, alpha is out of range, or shapes do not fit.
+    Raises: ContractError where planned_n is not above 0, alpha or sides is out of range, or shapes do not fit.
     Assumes: nothing.
     Source: Waudby-Smith et al. 2024, Annals of Statistics 52(6), appendix on tuning, equation for rho (approximation;
         the exact optimum is (-W_{-1}(-a^2/e) - 1)/planned_n).
@@ -78,6 +79,10 @@ def mixture_variance(planned_n: ArrayLike, *, alpha: ArrayLike, sides: int = 2) 
         >>> round(float(mixture_variance(5000, alpha=0.05)) ** 0.5, 12)
         0.039840066771
     """
+    if sides not in (1, 2):
+        raise ContractError(
+            f"{sides} is neither 1 nor 2", where="sides", remedy="give 1 for one_sided_sequence, else 2"
+        )
     planned = positive("planned_n", planned_n)
     level = error_rates("alpha", alpha) if sides == 2 else 2 * error_rates("alpha", alpha, below=0.5)
     broadcastable(planned_n=planned, alpha=level)

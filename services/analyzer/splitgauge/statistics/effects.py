@@ -112,8 +112,9 @@ def usable(effect: Effect) -> tuple[FloatArray, FloatArray]:
 
     Without variance nothing is said, least of all p = 0 or p = 1; what is infinite is no measurement.
     """
-    se, n = non_negative("effect.se", effect.se), non_negative("effect.n", effect.n)
-    known = (se > 0) & (se < np.inf) & (np.abs(effect.value) < np.inf)
+    se = non_negative("effect.se", effect.se)
+    known = (se > 0) & np.isfinite(se + effect.value)
+    n = effect.n
     return np.where(n > 0, n, np.nan), np.where(known, se, np.nan)
 
 
