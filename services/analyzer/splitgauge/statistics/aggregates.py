@@ -82,7 +82,7 @@ def exact_moments(
     Raises: ContractError where lengths differ, n is no count, a scale is below 1, or the sums are impossible (they
         would give a negative variance: n*mm < m*m).
     Assumes: the sums are of the same units.
-    Source: Deng, Knoblich, Lu 2018 (KDD), section 3, for which moments the delta method needs.
+    Source: Deng, Knoblich, Lu 2018 (KDD), for which moments the delta method of ratio metrics needs.
 
     Example: a mean of 1e15 with a spread of 1 keeps all of its digits.
 
@@ -143,7 +143,8 @@ def ratios(moments: Moments) -> Cells:
         nan where mean_d is 0 or n < 1, variance also while n < 2.
     Raises: nothing.
     Assumes: independent units; enough of them for the delta method (see `welch_test` for few).
-    Source: Deng, Knoblich, Lu 2018 (KDD), equation 3. Equals cluster-robust (CR0) least squares times n/(n-1).
+    Source: Deng, Knoblich, Lu 2018 (KDD), variance of a ratio metric by the delta method. Equals cluster-robust (CR0)
+        least squares times n/(n-1).
 
         >>> cells = ratios(exact_moments(n=[2], m=[3], d=[6], mm=[5], dd=[20], md=[10]))
         >>> float(cells.value[0]), float(cells.variance[0])

@@ -73,8 +73,8 @@ def mixture_variance(planned_n: ArrayLike, *, alpha: ArrayLike, sides: int = 2) 
     Returns: r^2 = (-2 ln a + ln(-2 ln a + 1)) / planned_n with a = alpha, or 2 alpha one-sided; dimensionless.
     Raises: ContractError where planned_n is not above 0, alpha or sides is out of range, or shapes do not fit.
     Assumes: nothing.
-    Source: Waudby-Smith et al. 2024, Annals of Statistics 52(6), appendix on tuning, equation for rho (approximation;
-        the exact optimum is (-W_{-1}(-a^2/e) - 1)/planned_n).
+    Source: Waudby-Smith et al. 2024, Annals of Statistics 52(6); arXiv 2103.06476v7, equation 161 (approximation; the
+        exact optimum is (-W_{-1}(-a^2/e) - 1)/planned_n).
 
         >>> round(float(mixture_variance(5000, alpha=0.05)) ** 0.5, 12)
         0.039840066771
@@ -102,8 +102,8 @@ def two_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     Returns: `TwoSidedSequence`; nan where se is 0 or undefined, or no unit is there.
     Raises: ContractError where alpha or r2 is out of range, a standard error is negative, or shapes do not fit.
     Assumes: independent units with finite 2+ moments; enough units for a normal limit (100 an arm; 25 at the least).
-    Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2024, Annals of Statistics 52(6), Theorem 2.2 and
-        Proposition 2.5; e-value: Robbins 1970, normal mixture.
+    Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2024, Annals of Statistics 52(6), Theorem 2.2;
+        arXiv 2103.06476v7, equation 9; e-value: Robbins 1970, normal mixture.
 
         >>> from splitgauge.statistics import effect
         >>> found = two_sided_sequence(effect(0.03, 0.014251315728731857, n_control=1000, n_treatment=1000),
@@ -133,8 +133,8 @@ def one_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     Returns: `OneSidedSequence`; nan where se is 0 or undefined, or no unit is there.
     Raises: ContractError where alpha or r2 is out of range, a standard error is negative, or shapes do not fit.
     Assumes: as `two_sided_sequence`.
-    Source: Waudby-Smith et al. 2024, Annals of Statistics 52(6), one-sided sequence of the appendix; the closed form of
-        p solves its boundary for alpha. 1/p lies below the half-normal mixture martingale, so it is an e-value.
+    Source: Waudby-Smith et al. 2024, Annals of Statistics 52(6); arXiv 2103.06476v7, equation 134; the closed form of p
+        solves its boundary for alpha. 1/p lies below the half-normal mixture martingale, so it is an e-value.
 
         >>> from splitgauge.statistics import effect
         >>> found = one_sided_sequence(effect(0.03, 0.014251315728731857, n_control=1000, n_treatment=1000),

@@ -91,7 +91,8 @@ def log_bayes_factor(counts_per_arm: ArrayLike, share: ArrayLike, *, concentrati
     Returns: ln BF, shape (...); 0 without counts, inf where an arm of share 0 has counts.
     Raises: ContractError where something is no count, shares do not add up, k is not above 0, or shapes do not fit.
     Assumes: each item falls into an arm by its share, independently, whatever the rate over time does.
-    Source: Lindon and Malek 2022 (NeurIPS), "Anytime-valid inference for multinomial count data", equation 8.
+    Source: Lindon and Malek 2022 (NeurIPS), "Anytime-valid inference for multinomial count data": the Dirichlet
+        mixture against a fixed multinomial.
 
         >>> round(float(log_bayes_factor([100, 160], [0.5, 0.5], concentration=100)), 6)
         4.395249
@@ -113,8 +114,8 @@ def sample_ratio(counts_per_arm: ArrayLike, share: ArrayLike) -> SampleRatio:
     Returns: `SampleRatio`, shape (...): factors multiplied over epochs for k = 100 and for k = 10,000, then averaged.
     Raises: ContractError where something is no count, shares do not add up, or shapes do not fit.
     Assumes: units counted once; a returning unit is not counted again (that gave 2-12 % false alarms).
-    Source: Lindon and Malek 2022 (NeurIPS), equation 8; an average of e-values is one (Vovk and Wang 2021, Annals of
-        Statistics 49(3), Proposition 3.1).
+    Source: Lindon and Malek 2022 (NeurIPS), as `log_bayes_factor`; an average of e-values is one (Vovk and Wang 2021,
+        Annals of Statistics 49(3), Proposition 3.1).
 
         >>> found = sample_ratio([[5000, 5060]], [[0.5, 0.5]])
         >>> bool(found.log_e_value < np.log(100)), float(found.n)
@@ -142,7 +143,7 @@ def first_failures(
     Returns: `FirstFailures`, shape (comparisons,), Dirichlet with k = 2, log factors summed over epochs.
     Raises: ContractError where something is no count, a share or alpha is out of range, or shapes do not fit.
     Assumes: one failure per unit, its first; under equal rates it falls to the challenger with probability share.
-    Source: Lindon and Malek 2022 (NeurIPS), equation 8, section on inhomogeneous Bernoulli processes.
+    Source: Lindon and Malek 2022 (NeurIPS), test of equal time-inhomogeneous Bernoulli processes.
 
         >>> found = first_failures([[2]], [[18]], 0.5, alpha=0.025)
         >>> found.harm.tolist(), found.expected.tolist()

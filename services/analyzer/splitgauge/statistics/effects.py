@@ -64,7 +64,8 @@ def relative_effect(control: Arm, treatment: Arm) -> Effect:
     Returns: `Effect` as a fraction (0.05 is 5 %); nan where control's mean is 0 or an arm is undefined.
     Raises: ContractError where shapes do not fit or a variance is negative.
     Assumes: independent arms; control's mean away from 0 by several standard errors.
-    Source: delta method; Deng, Knoblich, Lu 2018 (KDD), section 3.2: SE^2 = v_t/(n_t m_c^2) + v_c m_t^2/(n_c m_c^4).
+    Source: Deng, Knoblich, Lu 2018 (KDD), percent change by the delta method: SE^2 = v_t/(n_t m_c^2) + v_c m_t^2/(n_c
+        m_c^4).
 
         >>> from splitgauge.statistics.strata import arm
         >>> found = relative_effect(arm(1000, 10.0, 25.0), arm(1000, 10.5, 26.0))

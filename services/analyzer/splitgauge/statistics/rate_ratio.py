@@ -60,7 +60,7 @@ def rate_ratio_sequence(
         epochs; the estimate is nan without successes.
     Raises: ContractError where something is no count, a share, alpha or k is out of range, or shapes do not fit.
     Assumes: rates of one ratio at all times; rates under about 10 % (count the rarer outcome).
-    Source: Lindon and Malek 2022 (NeurIPS), section 4, time-inhomogeneous Bernoulli processes.
+    Source: Lindon and Malek 2022 (NeurIPS), contrasts of time-inhomogeneous Bernoulli processes.
 
         >>> found = rate_ratio_sequence([100], [160], 0.5, alpha=0.05)
         >>> round(float(found.lower), 5), round(float(found.upper), 5), round(float(found.p_value), 6)
