@@ -12,6 +12,7 @@ import pytest
 from splitgauge import statistics as st
 
 Array: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 ALPHA = 0.05
 FLOOR = 100  # units an arm before the first look, as the analyzer has it
@@ -171,3 +172,22 @@ def test_a_rare_failure_rate_exactly_at_its_margin_rarely_passes() -> None:
     failures = np.cumsum(np.random.default_rng(24).binomial(25, 0.005, (400, looks.size)), axis=1)
     found = st.rare_rate_guardrail(looks, 0, looks, failures, margin=0.005, alpha=ALPHA)
     assert ever(found.passed) <= 0.026 + 3 * float(np.sqrt(0.026 * 0.974 / 400))
+
+
+def test_sticky_users_are_no_independent_requests() -> None:
+    """Users with many requests and an error rate of their own: per-unit totals hold alpha, requests as units do not."""
+    generator = np.random.default_rng(25)
+    shape = (1500, 2, 300)
+    requests = generator.geometric(0.1, shape)
+    errors = generator.binomial(requests, generator.beta(0.6, 5.4, shape))
+
+    def sums(terms: IntArray) -> list[list[int]]:
+        both: list[list[int]] = terms.sum(axis=2).T.tolist()
+        return both
+
+    m, d, mm, dd, md = (sums(terms) for terms in (errors, requests, errors**2, requests**2, errors * requests))
+    cells = [st.ratios(st.exact_moments(n=[300] * 1500, m=m[i], d=d[i], mm=mm[i], dd=dd[i], md=md[i])) for i in (0, 1)]
+    per_unit = st.welch_test(st.absolute_effect(*(st.arm(*cell) for cell in cells)), alpha=ALPHA).p_value
+    per_request = st.proportion_test(d[0], m[0], d[1], m[1], alpha=ALPHA).p_value
+    assert float(np.mean(per_unit < ALPHA)) <= tolerance(1500)
+    assert float(np.mean(per_request < ALPHA)) > 0.2

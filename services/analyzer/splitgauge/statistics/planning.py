@@ -67,7 +67,7 @@ def remaining_units(
     Args:
         effect: at this look, shape (comparisons,): its standard error and sizes are used, not its value.
         target: the effect that shall be found, units of the effect; its sign does not matter.
-        alpha: two-sided error, in (0, 1). power: to reach, in [0.5, 1).
+        alpha: two-sided error, in (0, 1). power: to reach, in (0, 1).
         r2: of the sequence (`mixture_variance`); None for the fixed interval.
     Returns: `Remaining`; the smallest f >= 0 with power(se / sqrt(1 + f)) at the target.
     Raises: ContractError where alpha, power or r2 is out of range, or shapes do not fit.
@@ -80,8 +80,7 @@ def remaining_units(
         >>> round(float(found.power_now), 6), round(float(found.growth), 2)
         (0.060868, 82.26)
     """
-    level, wanted, delta = error_rates("alpha", alpha), positive("power", power), np.abs(_known("target", target))
-    error_rates("power", power)
+    level, wanted, delta = error_rates("alpha", alpha), error_rates("power", power), np.abs(_known("target", target))
     n, se = usable(effect)
     tuning = None if r2 is None else positive("r2", r2)
     shape = broadcastable(
