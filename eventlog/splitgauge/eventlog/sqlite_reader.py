@@ -81,20 +81,17 @@ class Reader:
                     connection.rows(table.sql("SELECT key, value FROM @table WHERE offset = ?"), (offset,))
             except apsw.CorruptError:
                 return _damaged(table, offset, "cannot be read")
+            except apsw.SQLError:  # not a matter of one offset: the first error has said it
+                break
         return None
 
     def _first_missing(self, table: Table, start: int, end: int) -> LogDamagedError:
         with mapped(table.name), self._connections.use() as connection:
-            rows = connection.rows(
-                table.sql("SELECT offset FROM @table WHERE offset >= ? AND value IS NOT NULL ORDER BY offset"), (start,)
-            )
-            expected = start
-            for (offset,) in rows:
-                if offset != expected:
-                    break
-                expected += 1
-        if expected < end:
-            return _damaged(table, expected, "is missing")
+            # The offset after the first run of consecutive ones, where that run begins at the start.
+            rows = connection.rows(table.sql(_AFTER_FIRST_RUN), (start,))
+        missing = start if not rows else int(rows[0][0])
+        if missing < end:
+            return _damaged(table, missing, "is missing")
         return _damaged(table, end, f"stands after the recorded end {end}")
 
 
@@ -124,7 +121,7 @@ def _is_complete(places: Sequence[int], values: Sequence[object], *, start: int,
     if not places:
         return start >= end
     whole = places[0] == start and len(places) == len(values)
-    return whole and (len(places) == limit or places[-1] + 1 == end)
+    return whole and (places[-1] + 1 == end or (places[-1] < end and len(places) == limit))
 
 
 # In one step, hence of one snapshot: the rows, and the bounds that they have to fill.
@@ -139,6 +136,12 @@ _READ_COMPACTED = _READ.replace("OFFSETS", "group_concat(offset)").replace("COLU
 _BOUNDS = """
 SELECT partition, start, max(start, seq + 1) FROM partitions JOIN sqlite_sequence ON name = topic || '/' || partition
 WHERE topic = ? ORDER BY partition
+"""
+_AFTER_FIRST_RUN = """
+SELECT offset + 1 FROM @table AS this
+WHERE offset >= ?1 AND EXISTS (SELECT 1 FROM @table WHERE offset = ?1)
+      AND NOT EXISTS (SELECT 1 FROM @table WHERE offset = this.offset + 1)
+ORDER BY offset LIMIT 1
 """
 _COMMITTED = "SELECT offset FROM commits WHERE topic = ? AND grp = ? AND partition = ?"
 

@@ -52,9 +52,9 @@ def create(connection: Connection, path: Path, *, observation_partitions: int | 
 
     Raises: ContractError where another number of partitions is wished than the log was made with.
     """
+    wished = layout(DEFAULT_OBSERVATION_PARTITIONS if observation_partitions is None else observation_partitions)
     with mapped(str(path)):
         if not connection.pragma("user_version"):
-            wished = layout(observation_partitions or DEFAULT_OBSERVATION_PARTITIONS)
             connection.execute("BEGIN IMMEDIATE")
             define(connection, list(tables(wished).values()))
             connection.execute("COMMIT")
