@@ -1,6 +1,6 @@
 """Analyses: every logged look, whole, with all its inputs named, so that anyone can make it again."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,7 +15,9 @@ __all__ = [
     "DecisionsRead",
     "GuardrailFinding",
     "Health",
+    "LookState",
     "MetricValue",
+    "PlannedEnd",
     "PreviousLook",
     "Proposal",
     "VariantNumbers",
@@ -58,9 +60,13 @@ class VariantNumbers(EventData):
 
 
 class Comparison(EventData):
-    """One challenger against control on one metric. Effects are challenger minus control."""
+    """One challenger against control on one metric. Effects are challenger minus control.
+
+    Intervals and r^2 of the sequences are at alpha divided by the number of challengers that the experiment began with.
+    """
 
     variant: str
+    against: str = Field(description="control; in `leader` of an analysis, the runner-up")
     metric: str
     role: Literal["goal", "guardrail", "secondary"]
     effect: float | None
@@ -80,11 +86,26 @@ class Comparison(EventData):
     units_needed: int | None = Field(
         default=None, description="more units, both arms together, for a conclusive result"
     )
-    reason: str | None = None
+    units: int = Field(default=0, description="analysed units of the challenger that have the metric")
+    units_against: int = Field(default=0, description="the same of whom it is compared with")
+    adjusted_p: float | None = Field(
+        default=None, description="of the goal: p after Holm over the challengers; it decides at alpha"
+    )
+    rarer_outcomes: int | None = Field(
+        default=None, description="of a rate: units of both arms with the rarer outcome at least once"
+    )
+    conditional_power: float | None = Field(
+        default=None, description="of the goal with a minimum detectable effect: to show it by the planned end"
+    )
+    discovery: bool | None = Field(
+        default=None, description="of secondary metrics: among those that e-BH names at the experiment's alpha"
+    )
+    reason: str | None = Field(default=None, description="why numbers are null")
 
 
 class GuardrailFinding(EventData):
-    """One guardrail of one challenger. Harm is positive in the bad direction."""
+    """One guardrail of one challenger. Harm is positive in the bad direction, in the margin's kind: absolute in the
+    metric's unit, relative as a fraction of control's mean."""
 
     variant: str
     metric: str
@@ -95,10 +116,12 @@ class GuardrailFinding(EventData):
         default=False, description="shown by the exact count process (decision rule, step 1)"
     )
     harm: float | None
-    harm_lower: float | None = Field(description="one-sided lower bound")
-    harm_upper: float | None = Field(description="one-sided upper bound")
-    log_bayes_factor: float | None = None
-    failures: int | None = None
+    harm_lower: float | None = Field(
+        description="one-sided lower bound at the alpha of a rollback, above 0 or above the margin, as configured"
+    )
+    harm_upper: float | None = Field(description="one-sided upper bound at the alpha of a pass")
+    log_bayes_factor: float | None = Field(default=None, description="of the exact count process")
+    failures: int | None = Field(default=None, description="of rates: units of both arms with a failure")
     reason: str
 
 
@@ -136,11 +159,28 @@ class Verdict(EventData):
     winner: str = "inconclusive"
     reason: str
     proposal: Proposal | None = None
+    units_needed: int | None = Field(default=None, description="more units that a conclusive result still needs")
+    jobs_needed: int | None = Field(default=None, description="the same in requests, at the requests a unit has made")
     promotable: str | None = Field(
         default=None,
         description="who would be promoted by step 8 with the minimum duration waived (a person's promotion)",
     )
     not_promotable_because: str | None = None
+
+
+class PlannedEnd(EventData):
+    """Of the engine `fixed`: its one test, taken at the first accepted look with the planned units. It stands."""
+
+    looked_at: Instant
+    units: dict[str, int] = Field(description="by challenger, both arms together")
+    effects: dict[str, float]
+    adjusted_p: dict[str, float] = Field(description="after Holm over the challengers")
+
+
+class LookState(EventData):
+    """What later looks need of earlier ones, beside the running minima and the latched sample ratio."""
+
+    planned_end: PlannedEnd | None = None
 
 
 class AnalysisData(EventData):
@@ -158,10 +198,11 @@ class AnalysisData(EventData):
     fold_version: int = FOLD_VERSION
     variants: dict[str, VariantNumbers]
     comparisons: list[Comparison]
+    leader: Comparison | None = Field(default=None, description="with several challengers: the best against the next")
     guardrails: list[GuardrailFinding]
     health: Health
     verdict: Verdict
-    state: dict[str, Any] = Field(default={}, description="what later looks need of earlier ones: running minima")
+    state: LookState = LookState()
 
 
 class DeadLetterData(EventData):

@@ -1,1 +1,17 @@
-"""Judges windows: health, guardrails, verdict; the pure analysis and the service that runs it."""
+"""Looks: what the numbers of an experiment say, what follows by the decision rule, and the service that acts on it."""
+
+from splitgauge.analyzer.analysis import Look, analyse, decisions_read, empty_window, encode_analysis, look
+from splitgauge.analyzer.cadence import is_worth_logging
+from splitgauge.analyzer.proposals import ProposedDecision, propose
+
+__all__ = [
+    "Look",
+    "ProposedDecision",
+    "analyse",
+    "decisions_read",
+    "empty_window",
+    "encode_analysis",
+    "is_worth_logging",
+    "look",
+    "propose",
+]

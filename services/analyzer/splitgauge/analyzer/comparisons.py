@@ -1,0 +1,284 @@
+"""Every challenger against control on every metric: effects, fixed and always-valid results, posterior, units needed.
+
+Owns the numbers of a look's comparisons and the corrections over challengers and metrics. Must not know guardrails,
+health or the decision rule. All floats come out as they will be recorded, and the rule reads nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from splitgauge.analyzer.numbers import FloatArray, Numbers, Row, column
+from splitgauge.experiments import ExperimentState
+from splitgauge.schemas.analysis import AnalysisData, Comparison
+from splitgauge.schemas.metric import ROUTER_METRICS
+from splitgauge.statistics import (
+    Effect,
+    FixedTest,
+    Posterior,
+    TwoSidedSequence,
+    absolute_effect,
+    conditional_power,
+    e_bh,
+    holm,
+    mixture_variance,
+    normal_posterior,
+    proportion_test,
+    relative_effect,
+    remaining_units,
+    two_sided_sequence,
+    welch_test,
+    z_test,
+)
+
+__all__ = ["compare", "compare_leader", "direction_of", "holm_over_challengers", "level_of", "shown_metrics"]
+
+_TINY = float(np.finfo(np.float64).tiny)
+"""A p-value in the far tail is small, never 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """All numbers of some rows, shape (rows,)."""
+
+    fixed: FixedTest
+    sequence: TwoSidedSequence
+    posterior: Posterior
+    effect: Effect
+    relative: FloatArray
+    needed: FloatArray
+    power: FloatArray
+
+
+def level_of(state: ExperimentState) -> float:
+    """Two-sided error of one challenger's intervals: alpha over all that the experiment began with."""
+    return state.specification.alpha / len(state.specification.challenger_names)
+
+
+def compare(state: ExperimentState, numbers: Numbers, previous: AnalysisData | None) -> list[Comparison]:
+    """The challengers that are still in, on every metric that the specification names or anybody has data of."""
+    rows = _rows(state, numbers)
+    if not rows:
+        return []
+    level = level_of(state)
+    records = _records(state, numbers, rows, level=level)
+    records = [_with_minimum(record, previous) for record in records]
+    return _with_corrections(state, records)
+
+
+def shown_metrics(state: ExperimentState, numbers: Numbers) -> list[str]:
+    """Without the router's metrics that nobody named and nobody has data of."""
+    specification = state.specification
+    named = {specification.goal.metric, *(guardrail.metric for guardrail in specification.guardrails)}
+    seen = numbers.cells.n.sum(axis=(0, 1)) > 0
+    return [
+        name
+        for name, has_data in zip(numbers.metrics, seen, strict=True)
+        if has_data or name in named or name not in ROUTER_METRICS
+    ]
+
+
+def compare_leader(state: ExperimentState, numbers: Numbers, comparisons: Sequence[Comparison]) -> Comparison | None:
+    """With several challengers in: the best on the goal against the next best; every pair shares the alpha."""
+    goal = state.specification.goal.metric
+    sign = direction_of(state, goal)
+    effects = {one.variant: sign * one.effect for one in comparisons if one.metric == goal and one.effect is not None}
+    if len(effects) < 2:
+        return None
+    leader, runner_up, *_ = sorted(effects, key=lambda name: -effects[name])
+    challengers = len(state.specification.challenger_names)
+    level = state.specification.alpha / (challengers * (challengers - 1) / 2)
+    return _records(state, numbers, [Row(leader, runner_up, goal)], level=level)[0]
+
+
+def direction_of(state: ExperimentState, metric: str) -> int:
+    """+1 where up is good."""
+    return 1 if state.specification.all_metrics[metric].direction == "up" else -1
+
+
+def holm_over_challengers(state: ExperimentState, p_values: dict[str, float | None]) -> dict[str, float | None]:
+    """Holm over all challengers that the experiment began with; one that went, or has no p, counts as not rejected."""
+    names = state.specification.challenger_names
+    family = [np.nan if (p := p_values.get(name)) is None else p for name in names]
+    return dict(zip(names, column(holm(family)), strict=True))
+
+
+def _rows(state: ExperimentState, numbers: Numbers) -> list[Row]:
+    return [
+        Row(challenger, state.control, metric)
+        for challenger in state.challengers
+        for metric in shown_metrics(state, numbers)
+    ]
+
+
+def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, level: float) -> list[Comparison]:
+    results = _results(state, numbers, rows, level)
+    fixed, sequence, posterior, effect = results.fixed, results.sequence, results.posterior, results.effect
+    fixed_p = _with_exact_tests(numbers, rows, fixed.p_value)
+    rarer = _rarer_outcomes(numbers, rows)
+    columns: dict[str, Sequence[float | None]] = {
+        "effect": column(effect.value),
+        "relative_effect": column(results.relative),
+        "standard_error": column(effect.se),
+        "fixed_p": column(np.maximum(fixed_p, _TINY)),
+        "fixed_lower": column(fixed.lower),
+        "fixed_upper": column(fixed.upper),
+        "sequential_p": column(np.maximum(sequence.p_value, _TINY)),
+        "sequential_lower": column(sequence.lower),
+        "sequential_upper": column(sequence.upper),
+        "log_e_value": column(sequence.log_e_value),
+        "probability_to_beat_control": column(posterior.probability_to_beat),
+        "expected_loss": column(posterior.loss_choosing),
+        "expected_loss_of_staying": column(posterior.loss_staying),
+        "conditional_power": column(results.power),
+        "units_needed": [_whole(value) for value in np.ceil(results.needed).tolist()],
+        "units": [int(n) for n in effect.n_treatment.tolist()],
+        "units_against": [int(n) for n in effect.n_control.tolist()],
+        "rarer_outcomes": [_whole(count) for count in rarer.tolist()],
+    }
+    return [
+        Comparison.model_validate(
+            {
+                "variant": row.variant,
+                "against": row.against,
+                "metric": row.metric,
+                "role": _role(state, row.metric),
+                "reason": _why_null(columns["effect"][place], columns["sequential_p"][place]),
+                **{name: values[place] for name, values in columns.items()},
+            }
+        )
+        for place, row in enumerate(rows)
+    ]
+
+
+def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], level: float) -> _Results:
+    specification = state.specification
+    metrics = [numbers.metrics[row.metric] for row in rows]
+    plain = numbers.arms(rows, guard=False)
+    at_the_end = absolute_effect(plain.control, plain.treatment)
+    z = z_test(at_the_end, alpha=level)
+    welch = welch_test(at_the_end, alpha=level)
+    rate = np.array([metric.kind == "proportion" for metric in metrics])
+    fixed = FixedTest(*(np.where(rate, ours, theirs) for ours, theirs in zip(z, welch, strict=True)))
+    arms = numbers.arms(rows, guard=True)
+    effect = absolute_effect(arms.control, arms.treatment)
+    r2 = mixture_variance(specification.planned_units, alpha=level)
+    directions = np.array([1.0 if metric.direction == "up" else -1.0 for metric in metrics])
+    target = _targets(state, rows, arms.control.mean)
+    # Without a target the effect as it stands now is what has to be shown.
+    wanted = np.where(np.isnan(target), effect.value, target)
+    remaining = remaining_units(effect, wanted, alpha=level, power=max(0.5, specification.power), r2=r2)
+    return _Results(
+        fixed=fixed,
+        sequence=two_sided_sequence(effect, alpha=level, r2=r2),
+        posterior=normal_posterior(at_the_end, alpha=level, direction=directions),
+        effect=effect,
+        relative=relative_effect(arms.control, arms.treatment).value,
+        needed=remaining.units,
+        power=_power_left(state, effect, target, units_left=remaining.units, level=level),
+    )
+
+
+def _targets(state: ExperimentState, rows: Sequence[Row], baseline: FloatArray) -> FloatArray:
+    """The goal's minimum detectable effect in metric units, towards the good side; nan for other metrics."""
+    goal = state.specification.goal
+    if goal.minimum_detectable_effect is None:
+        return np.full(len(rows), np.nan)
+    size = goal.minimum_detectable_effect * (np.abs(baseline) if goal.effect == "relative" else 1.0)
+    return np.where([row.metric == goal.metric for row in rows], size * direction_of(state, goal.metric), np.nan)
+
+
+def _power_left(
+    state: ExperimentState, effect: Effect, target: FloatArray, *, units_left: FloatArray, level: float
+) -> FloatArray:
+    """Conditional power at the end of the test.
+
+    A sequence has the asked power for its target at n + `units_left`; a shorter plan only says where it is tightest,
+    and an end there would give up tests that were never meant to be over by then.
+    """
+    specification = state.specification
+    if specification.engine == "fixed":
+        final = np.full(effect.n.shape, float(specification.planned_units))
+        r2 = None
+    else:
+        grown = np.where(np.isfinite(units_left), effect.n + units_left, effect.n)
+        final = np.maximum(np.maximum(grown, specification.planned_units), 1.0)
+        r2 = mixture_variance(specification.planned_units, alpha=level)
+    return np.where(np.isnan(target), np.nan, conditional_power(effect, target, final_n=final, alpha=level, r2=r2))
+
+
+def _with_exact_tests(numbers: Numbers, rows: Sequence[Row], p_values: FloatArray) -> FloatArray:
+    """Where an arm of a rate does not vary, z has half a variance or none: Fisher's test on units takes its place."""
+    cells = numbers.arms(rows, guard=False)
+    rate = np.array([numbers.metrics[row.metric].kind == "proportion" for row in rows])
+    still = (cells.control.mean_variance == 0) | (cells.treatment.mean_variance == 0)
+    # Over several epochs a table of all units together could show what no epoch has.
+    one_epoch = numbers.shared(rows).sum(axis=0) == 1
+    exact = rate & still & one_epoch
+    if not exact.any():
+        return p_values
+    control, treatment = (missed.sum(axis=0) for missed in numbers.counted(numbers.misses, rows))
+    n_c, n_t = cells.control.n, cells.treatment.n
+    found = proportion_test(
+        n_c[exact], (n_c - control)[exact], n_t[exact], (n_t - treatment)[exact], alpha=0.05, method="exact"
+    )
+    out = p_values.copy()
+    out[exact] = found.p_value
+    return out
+
+
+def _rarer_outcomes(numbers: Numbers, rows: Sequence[Row]) -> FloatArray:
+    """Of rates: units of both arms that had the rarer outcome; nan for other metrics. Units and not requests, because
+    25 failures of one user are one user's."""
+    hits, misses = (
+        sum(arm.sum(axis=0) for arm in numbers.counted(counts, rows)) for counts in (numbers.hits, numbers.misses)
+    )
+    rate = [numbers.metrics[row.metric].kind == "proportion" for row in rows]
+    return np.where(rate, np.minimum(hits, misses), np.nan)
+
+
+def _with_minimum(record: Comparison, previous: AnalysisData | None) -> Comparison:
+    before = [
+        one.sequential_p_minimum
+        for one in (previous.comparisons if previous is not None else [])
+        if (one.variant, one.metric) == (record.variant, record.metric)
+    ]
+    known = [p for p in (*before, record.sequential_p) if p is not None]
+    return record.model_copy(update={"sequential_p_minimum": min(known) if known else None})
+
+
+def _with_corrections(state: ExperimentState, records: list[Comparison]) -> list[Comparison]:
+    adjusted = holm_over_challengers(
+        state, {record.variant: record.sequential_p for record in records if record.role == "goal"}
+    )
+    secondary = [place for place, record in enumerate(records) if record.role == "secondary"]
+    log_e = [np.nan if (value := records[place].log_e_value) is None else value for place in secondary]
+    found = e_bh(log_e, alpha=state.specification.alpha)
+    discoveries = {place: bool(found[index]) for index, place in enumerate(secondary)}
+    return [
+        record.model_copy(
+            update={
+                "adjusted_p": adjusted[record.variant] if record.role == "goal" else None,
+                "discovery": discoveries.get(place),
+            }
+        )
+        for place, record in enumerate(records)
+    ]
+
+
+def _role(state: ExperimentState, metric: str) -> Literal["goal", "guardrail", "secondary"]:
+    if metric == state.specification.goal.metric:
+        return "goal"
+    return "guardrail" if any(metric == one.metric for one in state.specification.guardrails) else "secondary"
+
+
+def _why_null(effect: float | None, p: float | None) -> str | None:
+    if effect is None:
+        return "no epoch has two units with data in both arms"
+    return None if p is not None else "nothing varies yet in either arm"
+
+
+def _whole(value: float) -> int | None:
+    return int(value) if np.isfinite(value) else None

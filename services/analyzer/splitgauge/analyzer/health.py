@@ -1,0 +1,102 @@
+"""Whether a look's numbers can be trusted: sample ratio, crossovers, missing outcomes, too little data.
+
+Owns the checks of step 4 of the decision rule and their thresholds. Must not know what a verdict makes of them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from splitgauge.analyzer.numbers import Numbers, Row, column
+from splitgauge.experiments import ExperimentState
+from splitgauge.schemas.analysis import AnalysisData, Health
+from splitgauge.schemas.codec import canonical
+from splitgauge.statistics import first_failures, sample_ratio
+
+__all__ = ["ALARM_E_VALUE", "check_health"]
+
+ALARM_E_VALUE = 100.0
+"""Of the sample ratio, and of missing outcomes: 0.15 % false alarms over any number of looks (measured)."""
+
+_CROSSOVER_SHARE = 0.01
+_CROSSOVERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _SampleRatio:
+    log_e: float | None
+    alarm: bool
+
+
+def check_health(state: ExperimentState, numbers: Numbers, previous: AnalysisData | None) -> Health:
+    """The health of a look. An alarm of the sample ratio stays: units that came wrongly do not become right."""
+    ratio = _sample_ratio(numbers)
+    latched = ratio.alarm or (previous is not None and previous.health.sample_ratio_latched)
+    crossovers, exposed = int(numbers.crossovers.sum()), int(numbers.exposed.sum())
+    share = crossovers / exposed if exposed else 0.0
+    missing_log_e = _missing(state, numbers)
+    invalid: list[str] = []
+    if latched:
+        invalid.append(_sample_ratio_problem(numbers, ratio))
+    if crossovers >= _CROSSOVERS and share > _CROSSOVER_SHARE:
+        invalid.append(f"{crossovers} of {exposed} units got two variants under one split ({100 * share:.2g} %)")
+    if missing_log_e is not None and missing_log_e >= math.log(ALARM_E_VALUE):
+        invalid.append("outcomes are missing more often in one arm than in the other")
+    thin = _too_little(state, numbers)
+    return Health(
+        state="invalid" if invalid else "warning" if thin else "healthy",
+        problems=[*invalid, *thin],
+        sample_ratio_log_e=ratio.log_e,
+        sample_ratio_latched=latched,
+        crossovers=crossovers,
+        crossover_share=canonical(share),
+        missing=int(numbers.missing.sum()),
+        missing_log_e=missing_log_e,
+    )
+
+
+def _sample_ratio(numbers: Numbers) -> _SampleRatio:
+    """Of all arms that an epoch's split has, those rolled back later included. inf where units came to an arm without
+    slots; it is recorded as null, and the alarm says why."""
+    log_e = sample_ratio(numbers.exposed, numbers.shares).log_e_value
+    (recorded,) = column(np.atleast_1d(log_e))
+    alarm = float(log_e) == math.inf if recorded is None else recorded >= math.log(ALARM_E_VALUE)
+    return _SampleRatio(recorded, alarm)
+
+
+def _sample_ratio_problem(numbers: Numbers, ratio: _SampleRatio) -> str:
+    counts = ", ".join(f"{name} {count}" for name, count in numbers.totals(numbers.exposed).items())
+    expected = (numbers.exposed.sum(axis=1)[:, None] * numbers.shares).sum(axis=0)
+    wanted = ", ".join(f"{name} {count:.0f}" for name, count in zip(numbers.variants, expected, strict=True))
+    return f"units do not arrive in the shares of the split: {counts}, where {wanted} were expected" + (
+        "" if ratio.alarm else "; it did not at an earlier look, and that stays"
+    )
+
+
+def _missing(state: ExperimentState, numbers: Numbers) -> float | None:
+    """The largest ln e-value over the challengers of units with a missing outcome against the arms' shares. Fewer in a
+    challenger counts as much as more: it means that control's slow answers are left out."""
+    rows = [Row(name, state.control, state.specification.goal.metric) for name in state.challengers]
+    if not rows:
+        return None
+    against, variant, _ = numbers.places(rows)
+    found = first_failures(
+        numbers.missing_units[:, against],
+        numbers.missing_units[:, variant],
+        numbers.pair_shares(rows),
+        alpha=1 / ALARM_E_VALUE,
+    )
+    (largest,) = column(found.log_e_value.max(keepdims=True))
+    return largest
+
+
+def _too_little(state: ExperimentState, numbers: Numbers) -> list[str]:
+    minimum = state.specification.minimum
+    units, requests = numbers.totals(numbers.units), numbers.totals(numbers.requests)
+    return [
+        f"{name} has {units[name]} units and {requests[name]} requests; "
+        f"{minimum.units} and {minimum.requests} are the minimum"
+        for name in (state.control, *state.challengers)
+        if units[name] < minimum.units or requests[name] < minimum.requests
+    ]
