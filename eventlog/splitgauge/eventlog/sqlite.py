@@ -25,13 +25,15 @@ from splitgauge.eventlog.sqlite_reader import Reader
 from splitgauge.eventlog.sqlite_schema import FILE_NAME, Table, create, stored_layout, tables
 from splitgauge.eventlog.sqlite_writer import Writer
 from splitgauge.eventlog.wakeups import Wakeups, follow
-from splitgauge.schemas.errors import ConflictError, LogUnavailableError
+from splitgauge.schemas.errors import ConflictError, LogError, LogUnavailableError
 
 __all__ = ["SqliteEventLog"]
 
 READ_AT_ONCE = 64
 """Events that are read in the event loop itself (some 60 us); more go to a thread, which costs some 80 us by itself."""
 READING_THREADS = 2
+TRIM_AT_ONCE = 5_000
+"""Events forgotten in one transaction: appends wait for some 10 ms of it at most."""
 WATCH_EVERY_S = 0.025
 """How soon a reader notices what another process has appended."""
 
@@ -152,20 +154,13 @@ class SqliteEventLog:
         Raises: ConflictError for an offset beyond the end.
         """
         table = self._table(topic, partition)
-        end = self._reader.bounds(topic)[partition].end
+        start, end = self._reader.bounds(topic)[partition]
         if before_offset > end:
             raise ConflictError(
                 f"the partition ends at {end}, there is nothing to forget up to {before_offset}", where=table.name
             )
-
-        def work(connection: Connection) -> None:
-            connection.execute(table.sql("DELETE FROM @table WHERE offset < ?"), (before_offset,))
-            connection.execute(
-                "UPDATE partitions SET start = max(start, ?) WHERE topic = ? AND partition = ?",
-                (before_offset, topic, partition),
-            )
-
-        await self.writer.submit(Work(work))
+        for upto in (*range(start + TRIM_AT_ONCE, before_offset, TRIM_AT_ONCE), before_offset):
+            await self.writer.submit(Work(partial(_trim, table=table, before_offset=upto)))
 
     async def close(self) -> None:
         self._closed = True
@@ -226,6 +221,14 @@ class SqliteEventLog:
         return self._tables[topic, partition_in(self._layout, topic, partition)]
 
 
+def _trim(connection: Connection, *, table: Table, before_offset: int) -> None:
+    connection.execute(table.sql("DELETE FROM @table WHERE offset < ?"), (before_offset,))
+    connection.execute(
+        "UPDATE partitions SET start = max(start, ?) WHERE topic = ? AND partition = ?",
+        (before_offset, table.topic, table.partition),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Writing:
     """What only the writing process has."""
@@ -260,7 +263,7 @@ class _Watch:
         while not self._stopping.is_set():
             try:
                 version = self._reader.version()
-            except LogUnavailableError:
+            except LogError:
                 version = None  # followers meet the same error when they read, and say so
             # The first look wakes too: something may have come between a follower's read and this thread's start.
             if version != seen or version is None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from splitgauge.schemas.errors import LogDamagedError, LogError, LogUnavailableError
+from splitgauge.schemas.errors import ContractError, LogDamagedError, LogUnavailableError, SplitgaugeError
 
 __all__ = ["mapped", "translate"]
 
@@ -45,7 +45,7 @@ _REMEDIES: dict[type[apsw.Error], str] = {
 }
 
 
-def translate(error: apsw.Error, *, where: str) -> LogError | None:
+def translate(error: apsw.Error, *, where: str) -> SplitgaugeError | None:
     """The error of Splitgauge that says the same; None for an error that only a bug of ours can cause."""
     if isinstance(error, _UNAVAILABLE):
         return LogUnavailableError(str(error), where=where, remedy=_REMEDIES.get(type(error), ""))
@@ -53,6 +53,8 @@ def translate(error: apsw.Error, *, where: str) -> LogError | None:
         return LogDamagedError(
             f"the file cannot be read: {error}", where=where, remedy="Restore it from an export or a backup"
         )
+    if isinstance(error, apsw.TooBigError):
+        return ContractError("the event is larger than the log can hold (1 GB)", where=where, code="too-large")
     return None
 
 

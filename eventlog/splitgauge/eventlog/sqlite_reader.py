@@ -20,6 +20,11 @@ from splitgauge.schemas.errors import LogDamagedError
 
 __all__ = ["Reader"]
 
+BATCH_BYTES = 32 * 1024 * 1024
+"""What callers sent can be large: 500 requests with a picture each may not fill the memory."""
+FIRST_EVENTS = 64
+"""Read while nothing is known of their size."""
+
 
 class Reader:
     """Reads of one file, from any thread."""
@@ -28,25 +33,25 @@ class Reader:
         self._path = path
         self._connections = Connections(path)
         self._ends: dict[Table, int] = {}
+        self._sizes: dict[Table, int] = {}
 
     def read(self, table: Table, start: int, limit: int) -> list[StoredRecord]:
-        """Up to `limit` events from `start` on.
+        """Up to `limit` events from `start` on; fewer before the end only where they fill `BATCH_BYTES`.
 
         Raises: LogDamagedError naming the first offset that is missing or cannot be read; LogUnavailableError.
         """
-        try:
-            with mapped(f"{table.topic}, partition {table.partition}"), self._connections.use() as connection:
-                row = connection.only_row(_read_sql(table), (start, limit, table.name, table.topic, table.partition))
-        except LogDamagedError as exc:
-            raise self._first_damaged(table, start, limit) or exc from exc
-        lowest, highest, offsets, begin, end, *packed = row
-        self._ends[table] = end
-        keys, values = unpack(packed)
-        places = _places(table, lowest=lowest, highest=highest, offsets=offsets)
-        complete = table.compacted or _is_complete(places, values, start=max(start, begin), end=end, limit=limit)
-        if not complete:
-            raise self._first_missing(table, max(start, begin), end)
-        return list(map(_stored, zip(repeat(table.topic), repeat(table.partition), places, keys, values, strict=False)))
+        batch: list[StoredRecord] = []
+        size = 0
+        while len(batch) < limit and size < BATCH_BYTES:
+            wanted = min(limit - len(batch), self._affordable(table, BATCH_BYTES - size))
+            part = self._part(table, start, wanted)
+            batch += part
+            if len(part) < wanted:
+                break
+            start = part[-1].offset + 1
+            size += sum(len(event.value) for event in part)
+            self._sizes[table] = size // len(batch)
+        return batch
 
     def backlog(self, table: Table, start: int) -> int:
         """How many events from `start` on are known to be there; there may be more by now."""
@@ -72,6 +77,26 @@ class Reader:
     def close(self) -> None:
         """Close all connections, once nobody reads from them. Reading afterwards is a LogUnavailableError."""
         self._connections.close()
+
+    def _affordable(self, table: Table, size: int) -> int:
+        """How many events to read at once, by the size of those before: a packed batch stands in memory three times."""
+        known = self._sizes.get(table)
+        return FIRST_EVENTS if known is None else max(1, size // max(1, known))
+
+    def _part(self, table: Table, start: int, limit: int) -> list[StoredRecord]:
+        try:
+            with mapped(f"{table.topic}, partition {table.partition}"), self._connections.use() as connection:
+                row = connection.only_row(_read_sql(table), (start, limit, table.name, table.topic, table.partition))
+        except LogDamagedError as exc:
+            raise self._first_damaged(table, start, limit) or exc from exc
+        lowest, highest, offsets, begin, end, *packed = row
+        self._ends[table] = end
+        keys, values = unpack(packed)
+        places = _places(table, lowest=lowest, highest=highest, offsets=offsets)
+        complete = table.compacted or _is_complete(places, values, start=max(start, begin), end=end, limit=limit)
+        if not complete:
+            raise self._first_missing(table, max(start, begin), end)
+        return list(map(_stored, zip(repeat(table.topic), repeat(table.partition), places, keys, values, strict=False)))
 
     def _first_damaged(self, table: Table, start: int, limit: int) -> LogDamagedError | None:
         """The first offset that cannot be read: a packed read knows only that there is one."""

@@ -239,6 +239,20 @@ class TestDamage:
         await log.close()
 
 
+class TestLargeEvents:
+    async def test_a_batch_of_large_events_is_cut_by_its_size(self, log: SqliteEventLog) -> None:
+        for _ in range(5):
+            await log.append(REQUESTS.name, [Record(b"x" * 2_000_000, partition=0) for _ in range(14)])
+        sizes: list[int] = []
+        position = 0
+        while batch := await log.read(REQUESTS.name, 0, position, limit=500):
+            assert [event.offset for event in batch] == list(range(position, position + len(batch)))
+            sizes.append(len(batch))
+            position += len(batch)
+        assert position == 70
+        assert max(sizes[1:]) <= 17
+
+
 class TestTrim:
     async def test_what_was_trimmed_is_gone_and_its_offsets_stay_used(self, tmp_path: Path) -> None:
         log = SqliteEventLog.open(tmp_path)
@@ -257,6 +271,12 @@ class TestTrim:
         with pytest.raises(ConflictError, match="ends at 11"):
             await log.trim(REQUESTS.name, 1, 12)
         await log.close()
+
+    async def test_trimming_much_goes_in_steps_and_loses_nothing_else(self, log: SqliteEventLog) -> None:
+        await log.append(REQUESTS.name, [Record(b"x", partition=0)] * 12_000)
+        await log.trim(REQUESTS.name, 0, 11_999)
+        assert (await log.bounds(REQUESTS.name))[0] == (11_999, 12_000)
+        assert [event.offset for event in await log.read(REQUESTS.name, 0, 0)] == [11_999]
 
     async def test_a_compacted_partition_keeps_its_offsets_over_a_restart(self, tmp_path: Path) -> None:
         log = SqliteEventLog.open(tmp_path)
