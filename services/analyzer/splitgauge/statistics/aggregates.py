@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from splitgauge.schemas.errors import ContractError
-from splitgauge.statistics.arguments import ArrayLike, FloatArray, broadcastable, counts, floats, require
+from splitgauge.statistics.arguments import ArrayLike, FloatArray, aligned, broadcastable, counts, floats, require
 
 __all__ = ["Cells", "Moments", "cells", "exact_moments", "means", "proportions", "ratios"]
 
@@ -174,7 +174,7 @@ def proportions(n: ArrayLike, successes: ArrayLike) -> Cells:
     broadcastable(n=units, successes=hits)
     require("successes", hits, hits <= units, "successes are at most n")
     rate = hits / np.where(units > 0, units, np.nan)
-    return Cells(units, rate, rate * (1 - rate))
+    return Cells(*aligned(units, rate, rate * (1 - rate)))
 
 
 def cells(n: ArrayLike, value: ArrayLike, variance: ArrayLike) -> Cells:
@@ -193,7 +193,7 @@ def cells(n: ArrayLike, value: ArrayLike, variance: ArrayLike) -> Cells:
     units, estimate = counts("n", n), floats("value", value)
     spread = require("variance", floats("variance", variance), ~(floats("variance", variance) < 0), "it is at least 0")
     broadcastable(n=units, value=estimate, variance=spread)
-    return Cells(units, estimate, spread)
+    return Cells(*aligned(units, estimate, spread))
 
 
 def _refuse_below(name: str, values: Sequence[int], least: int) -> None:

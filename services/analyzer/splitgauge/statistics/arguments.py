@@ -5,7 +5,7 @@ A nan in a measured value is no contract break (it makes that element nan); a na
 margin belongs is one.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ __all__ = [
     "ArrayLike",
     "BoolArray",
     "FloatArray",
+    "aligned",
     "broadcastable",
     "counts",
     "error_rates",
@@ -116,6 +117,14 @@ def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ContractError(f"{value!r} is not one of {', '.join(allowed)}", where=name, remedy="choose one of these")
     return value
+
+
+def aligned(*fields: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    """The fields of a result with one element per comparison in each, those given once for all included."""
+    shape = np.shape(fields[0])
+    if all(np.shape(field) == shape for field in fields):
+        return fields
+    return tuple(np.broadcast_arrays(*fields))
 
 
 def broadcastable(**arrays: FloatArray) -> tuple[int, ...]:

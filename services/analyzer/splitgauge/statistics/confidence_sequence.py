@@ -14,6 +14,7 @@ from splitgauge.schemas.errors import ContractError
 from splitgauge.statistics.arguments import (
     ArrayLike,
     FloatArray,
+    aligned,
     broadcastable,
     error_rates,
     finite,
@@ -118,7 +119,8 @@ def two_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     log_root = 0.5 * np.log1p(spent)
     half = se * np.sqrt(2 * (spent + 1) / spent * (log_root - np.log(level)))
     log_e = spent * ((effect.value - centre) / se) ** 2 / (2 * (spent + 1)) - log_root
-    return TwoSidedSequence(half, effect.value - half, effect.value + half, np.exp(-np.maximum(log_e, 0.0)), log_e)
+    p_value = np.exp(-np.maximum(log_e, 0.0))
+    return TwoSidedSequence(*aligned(half, effect.value - half, effect.value + half, p_value, log_e))
 
 
 @np.errstate(all="ignore")
@@ -155,4 +157,5 @@ def one_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     greater = np.where(z > 0, log_e, z * 0 - np.inf)
     less = np.where(z < 0, log_e, z * 0 - np.inf)
     p_greater, p_less = np.exp(-np.maximum(greater, 0.0)), np.exp(-np.maximum(less, 0.0))
-    return OneSidedSequence(half, effect.value - half, effect.value + half, p_greater, p_less, greater, less)
+    lower, upper = effect.value - half, effect.value + half
+    return OneSidedSequence(*aligned(half, lower, upper, p_greater, p_less, greater, less))

@@ -15,6 +15,7 @@ from splitgauge.statistics.arguments import (
     ArrayLike,
     BoolArray,
     FloatArray,
+    aligned,
     broadcastable,
     counts,
     error_rates,
@@ -159,7 +160,7 @@ def first_failures(
     log_e = two_arm_log_factor(c, t, w, 2.0).sum(axis=0)
     total, observed, expected = (c + t).sum(axis=0), t.sum(axis=0), ((c + t) * w).sum(axis=0)
     harm = (observed > expected) & (log_e >= -np.log(level)) & (total >= min_failures)
-    return FirstFailures(log_e, total, observed, expected, np.asarray(harm))
+    return FirstFailures(*aligned(log_e, total, observed, expected, np.asarray(harm)))
 
 
 @np.errstate(all="ignore")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from splitgauge.statistics.arguments import ArrayLike, FloatArray, broadcastable, counts, floats, non_negative
+from splitgauge.statistics.arguments import ArrayLike, FloatArray, aligned, broadcastable, counts, floats, non_negative
 from splitgauge.statistics.strata import Arm
 
 __all__ = ["Effect", "absolute_effect", "effect", "relative_effect", "usable"]
@@ -52,7 +52,7 @@ def absolute_effect(control: Arm, treatment: Arm) -> Effect:
     """
     v_c, v_t = _variances(control, treatment)
     value = treatment.mean - control.mean
-    return Effect(value, np.sqrt(v_c + v_t), _welch_df(control, treatment), control.n, treatment.n)
+    return Effect(*aligned(value, np.sqrt(v_c + v_t), _welch_df(control, treatment), control.n, treatment.n))
 
 
 @np.errstate(all="ignore")
@@ -77,7 +77,7 @@ def relative_effect(control: Arm, treatment: Arm) -> Effect:
     value = (treatment.mean - base) / np.abs(base)
     # Ratios before squares: base**4 would overflow or vanish long before the result does.
     se = np.hypot(np.sqrt(v_t) / base, np.sqrt(v_c) / base * (treatment.mean / base))
-    return Effect(value, se, _welch_df(control, treatment), control.n, treatment.n)
+    return Effect(*aligned(value, se, _welch_df(control, treatment), control.n, treatment.n))
 
 
 def effect(
@@ -105,7 +105,7 @@ def effect(
         counts("n_treatment", n_treatment),
     )
     broadcastable(**made._asdict())
-    return made
+    return Effect(*aligned(*made))
 
 
 def usable(effect: Effect) -> tuple[FloatArray, FloatArray]:

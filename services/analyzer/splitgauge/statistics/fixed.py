@@ -13,6 +13,7 @@ from splitgauge.statistics.arguments import (
     ArrayLike,
     BoolArray,
     FloatArray,
+    aligned,
     broadcastable,
     counts,
     error_rates,
@@ -190,7 +191,7 @@ def _test(effect: Effect, df: FloatArray, few: BoolArray, alpha: ArrayLike, null
         below, quantile = special.stdtr(df, -np.abs(statistic)), special.stdtrit(df, level / 2)
     half = -quantile * se
     above = 1 - below
-    return FixedTest(
+    found = FixedTest(
         effect=effect.value,
         se=effect.se,
         statistic=statistic,
@@ -202,6 +203,7 @@ def _test(effect: Effect, df: FloatArray, few: BoolArray, alpha: ArrayLike, null
         upper=effect.value + half,
         few_units=few,
     )
+    return FixedTest(*aligned(*found))
 
 
 def _newcombe(

@@ -12,6 +12,7 @@ from splitgauge.statistics.arguments import (
     ArrayLike,
     BoolArray,
     FloatArray,
+    aligned,
     broadcastable,
     counts,
     error_rates,
@@ -127,7 +128,7 @@ def guardrail_sequence(
     of_harm = one_sided_sequence(harm, alpha=harm_alpha, r2=harm_r2)
     of_excess = one_sided_sequence(excess, alpha=harm_alpha, r2=harm_r2)
     of_pass = one_sided_sequence(excess, alpha=pass_alpha, r2=pass_r2)
-    return Guardrail(
+    found = Guardrail(
         harm=harm.value,
         harm_se=harm.se,
         harm_lower=of_harm.lower,
@@ -141,6 +142,7 @@ def guardrail_sequence(
         beyond=np.asarray(of_excess.lower > 0),
         passed=np.asarray(of_pass.upper < 0),
     )
+    return Guardrail(*aligned(*found))
 
 
 @np.errstate(all="ignore")
@@ -180,4 +182,4 @@ def rare_rate_guardrail(
     broadcastable(n_control=n_c, failures_control=f_c, n_treatment=n_t, failures_treatment=f_t, margin=d, alpha=level)
     lower = rate_sequence(n_c, f_c, alpha=level / 2).lower
     upper = rate_sequence(n_t, f_t, alpha=level / 2).upper
-    return RareRateGuardrail(lower, upper, upper - lower, np.asarray(upper - lower < d))
+    return RareRateGuardrail(*aligned(lower, upper, upper - lower, np.asarray(upper - lower < d)))

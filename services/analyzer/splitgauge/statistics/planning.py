@@ -12,6 +12,7 @@ from splitgauge.statistics.arguments import (
     ArrayLike,
     BoolArray,
     FloatArray,
+    aligned,
     broadcastable,
     error_rates,
     floats,
@@ -95,7 +96,7 @@ def remaining_units(
     needed = np.expm1(crossing(enough, np.zeros(shape), np.full(shape, 100.0)))
     growth = np.where(now >= wanted, 0.0, np.where(delta == 0, np.inf, needed))
     growth = np.where(np.isnan(now), np.nan, growth)
-    return Remaining(now, growth, np.where(growth == 0, 0.0, n * growth))
+    return Remaining(*aligned(now, growth, np.where(growth == 0, 0.0, n * growth)))
 
 
 @np.errstate(all="ignore")

@@ -12,6 +12,7 @@ from scipy import special
 from splitgauge.statistics.arguments import (
     ArrayLike,
     FloatArray,
+    aligned,
     broadcastable,
     error_rates,
     finite,
@@ -86,4 +87,4 @@ def normal_posterior(
     upside = special.ndtr(z)
     choosing = np.maximum(sd * (density - z * special.ndtr(-z)), 0.0)
     staying = np.maximum(sd * (density + z * upside), 0.0)
-    return Posterior(mean, sd, mean - half, mean + half, upside, choosing, staying)
+    return Posterior(*aligned(mean, sd, mean - half, mean + half, upside, choosing, staying))

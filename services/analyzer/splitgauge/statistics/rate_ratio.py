@@ -13,6 +13,7 @@ from splitgauge.statistics.arguments import (
     ArrayLike,
     BoolArray,
     FloatArray,
+    aligned,
     broadcastable,
     counts,
     error_rates,
@@ -90,4 +91,4 @@ def rate_ratio_sequence(
     lower = np.where(none_t, -np.inf, crossing(inside, low, best))
     upper = np.where(none_c, np.inf, crossing(inside, high, best))
     log_e = at_zero + 0 * ends
-    return RateRatio(estimate, lower, upper, np.exp(-np.maximum(log_e, 0.0)), log_e, total_c + total_t)
+    return RateRatio(*aligned(estimate, lower, upper, np.exp(-np.maximum(log_e, 0.0)), log_e, total_c + total_t))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from splitgauge.statistics.aggregates import Cells
-from splitgauge.statistics.arguments import ArrayLike, FloatArray, broadcastable, counts, floats, non_negative
+from splitgauge.statistics.arguments import ArrayLike, FloatArray, aligned, broadcastable, counts, floats, non_negative
 
 __all__ = ["Arm", "Arms", "arm", "combine_epochs", "guarded"]
 
@@ -56,7 +56,7 @@ def arm(n: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> Arm:
     units, value, spread = counts("n", n), floats("mean", mean), non_negative("variance", variance)
     broadcastable(n=units, mean=value, variance=spread)
     enough = np.where(units >= 2, units, np.nan)
-    return Arm(units, value, spread / enough, enough - 1)
+    return Arm(*aligned(units, value, spread / enough, enough - 1))
 
 
 @np.errstate(all="ignore")
