@@ -1,0 +1,261 @@
+"""To whom each observation belongs (events.md, rules 6-10): the story of one partition, event by event.
+
+Owns the clock, what was seen, what is open or waiting, and one book per experiment. An event that cannot be used
+raises a ContractError and has counted nowhere. Must not know batches, digests or positions.
+"""
+
+from splitgauge.aggregator.book import Book
+from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick, instant_us
+from splitgauge.aggregator.duplicates import RecentIds
+from splitgauge.aggregator.ledger import OpenRequest, OpenRequests, WaitingOutcome, WaitingReport, WaitingRoom
+from splitgauge.aggregator.observation import (
+    Assignment,
+    AssignmentEvent,
+    Outcome,
+    OutcomeEvent,
+    Report,
+    ReportEvent,
+)
+from splitgauge.aggregator.values import router_values
+from splitgauge.experiments.state import Registry
+from splitgauge.schemas.envelope import SOURCES
+from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.experiment import DAY_S
+from splitgauge.schemas.instants import SECOND_US
+
+__all__ = ["Attribution"]
+
+_ROUTER = SOURCES["router"]
+_KEEP_OUTSIDE_US = round(7 * DAY_S) * SECOND_US
+"""For requests outside every experiment, as long as an experiment keeps unless it says otherwise."""
+
+
+class Attribution:
+    """The state of a partition that decides what an observation means.
+
+    Attributes:
+        books: by experiment.
+        outside: reports for no experiment.
+        assigned_seen: the highest decisions_offset among assignments: which epochs have ended here (rule 9).
+    """
+
+    def __init__(self) -> None:
+        self.clock = PartitionClock()
+        self.recent = RecentIds()
+        self.open = OpenRequests()
+        self.waiting = WaitingRoom()
+        self.books: dict[str, Book] = {}
+        self.outside = 0
+        self.assigned_seen = 0
+        self._view = Registry()
+
+    def look(self, view: Registry) -> None:
+        """The decisions that count from now on."""
+        self._view = view
+        for experiment_id, book in self.books.items():
+            book.learn(view.experiments[experiment_id])
+
+    def observe(self, offset: int, event: AssignmentEvent | OutcomeEvent | ReportEvent) -> None:
+        """The next event of the partition. Raises: ContractError (a dead letter), and nothing has changed."""
+        if isinstance(event, ReportEvent):
+            self._report(offset, event)
+            return
+        event_id = event.id if event.source == _ROUTER else f"{event.source}\n{event.id}"
+        if event_id in self.recent:
+            self._count(event.data.experiment_id, "duplicates")
+            return
+        if isinstance(event, AssignmentEvent):
+            self._assignment(event.data, instant_us(event.time))
+        elif event.data.mode == "live":
+            self._outcome(offset, event)
+        self.recent.add(event_id)
+
+    def mark_missing(self) -> None:
+        """Count requests whose horizon has passed. Calling it more or less often changes no number."""
+        if self.clock.now_us is None:
+            return
+        for request in self.open.newly_missing(self.clock.now_us):
+            if request.experiment_id is not None:
+                self.books[request.experiment_id].missing(request)
+
+    # Assignments.
+
+    def _assignment(self, data: Assignment, at_us: int) -> None:
+        book = self._book(data.experiment_id)
+        covariates: list[tuple[int, int]] = []
+        if book is not None:
+            _expect_variant(book, data)
+            if data.reason == "split" and data.unit_id not in book.cohorts.units:
+                covariates = book.layout.covariate_values(data.covariates)
+        if data.mode == "live" and data.request_id in self.open:
+            self._count(data.experiment_id, "duplicates")
+            return
+        self._pass_time(at_us, data.decisions_offset)
+        if data.mode == "live":
+            self._open(data, at_us, book, covariates)
+
+    def _open(self, data: Assignment, at_us: int, book: Book | None, covariates: list[tuple[int, int]]) -> None:
+        request = OpenRequest(
+            data.experiment_id,
+            data.unit_id,
+            data.epoch,
+            data.variant,
+            data.reason,
+            data.caller,
+            at_us,
+            expiry_tick(at_us, _KEEP_OUTSIDE_US if book is None else book.keep_us),
+        )
+        self.open.open(data.request_id, request)
+        if book is not None and book.assigned(data, at_us, self.clock, covariates):
+            for waiting in self.waiting.take_reports(book.id, data.unit_id):
+                self._apply_report(book, waiting.event)
+        outcome = self.waiting.take_outcome(data.request_id)
+        if outcome is not None:
+            self._close(outcome.event.data)
+
+    def _pass_time(self, at_us: int, decisions_offset: int) -> None:
+        ticked = self.clock.move(at_us)
+        if decisions_offset > self.assigned_seen:
+            self.assigned_seen = decisions_offset
+            for book in self.books.values():
+                book.read_decisions(decisions_offset, self.clock)
+        if ticked and self.clock.now_us is not None:
+            self._tick(self.clock.now_us // TICK_US)
+
+    def _tick(self, tick: int) -> None:
+        # What is missing has to be counted before its unit's row goes.
+        self.mark_missing()
+        self.open.give_up(tick)
+        for experiment_id in self.waiting.give_up(tick):
+            self.books[experiment_id].count("unattributable")
+        for book in self.books.values():
+            book.tick(tick)
+            book.buckets.forget(tick * TICK_US)
+
+    # Outcomes.
+
+    def _outcome(self, offset: int, event: OutcomeEvent) -> None:
+        data = event.data
+        book = self._book(data.experiment_id)
+        router_values(data.metrics, complete=data.status == "complete")
+        assigned_at_us = instant_us(data.assigned_at)
+        if data.request_id in self.open:
+            self._close(data)
+            return
+        keep_us = _KEEP_OUTSIDE_US if book is None else book.keep_us
+        tick = expiry_tick(assigned_at_us, keep_us)
+        if self.clock.passed(tick):
+            self._count(data.experiment_id, "too_late")
+            return
+        if not self.waiting.add_outcome(WaitingOutcome(offset, self._patience(assigned_at_us, keep_us), event)):
+            self._count(data.experiment_id, "duplicates")
+
+    def _close(self, data: Outcome) -> None:
+        closed = self.open.close(data.request_id)
+        if closed is None:
+            return
+        request, was_missing = closed
+        agrees = (
+            data.experiment_id == request.experiment_id
+            and data.epoch == request.epoch
+            and data.unit_id == request.unit_id
+            and data.variant == request.variant
+            and data.reason == request.reason
+        )
+        book = self._book(request.experiment_id)
+        if not agrees:
+            if book is not None:
+                book.conflicting(request, was_missing=was_missing)
+            else:
+                self._count(data.experiment_id, "conflicts")
+        elif book is not None:
+            values = router_values(data.metrics, complete=data.status == "complete")
+            book.answered(request, was_missing=was_missing, status=data.status, values=values, clock=self.clock)
+
+    # Reports.
+
+    def _report(self, offset: int, event: ReportEvent) -> None:
+        data = event.data
+        received_at_us = instant_us(data.received_at)
+        book = self._book(data.experiment_id)
+        if book is None:
+            self._report_to_all(event, received_at_us)
+            return
+        book.named_values(data.metrics)
+        if data.unit_id in book.cohorts.units:
+            self._apply_report(book, event)
+        elif book.gone:
+            book.count("too_late")
+        else:
+            waiting = WaitingReport(offset, self._patience(received_at_us, book.keep_us), event)
+            if not self.waiting.add_report(book.id, waiting):
+                book.count("duplicates")
+
+    def _apply_report(self, book: Book, event: ReportEvent) -> None:
+        data = event.data
+        if not self._counts_for(book, data):
+            book.count("foreign")
+            return
+        values = book.named_values(data.metrics)
+        book.reported(event.id, data, values, instant_us(data.received_at), self.clock)
+
+    def _report_to_all(self, event: ReportEvent, received_at_us: int) -> None:
+        data = event.data
+        # A report by token that names no experiment was outside all of them, wherever its unit is otherwise.
+        found = [
+            (book, book.known_values(data.metrics))
+            for book in self.books.values()
+            if data.request_id is None and data.unit_id in book.cohorts.units and self._counts_for(book, data)
+        ]
+        applied = [(book, values) for book, values in found if values]
+        for book, values in applied:
+            book.reported(event.id, data, values, received_at_us, self.clock)
+        if not applied:
+            self.outside += 1
+
+    def _counts_for(self, book: Book, data: Report) -> bool:
+        """By token: if its epoch is the cohort's. By unit: until the cohort's epoch ends in this partition."""
+        cohort = book.epoch_of(book.cohorts.units[data.unit_id])
+        if data.request_id is not None:
+            return data.epoch == cohort
+        return not book.epochs[cohort].ended_for(self.assigned_seen)
+
+    # All.
+
+    def _book(self, experiment_id: str | None) -> Book | None:
+        if experiment_id is None:
+            return None
+        book = self.books.get(experiment_id)
+        if book is not None:
+            return book
+        state = self._view.experiments.get(experiment_id)
+        if state is None or not state.epochs:
+            raise ContractError(
+                f"there is no experiment {experiment_id!r} that has started",
+                where="/data/experiment_id",
+                remedy=f"The event was written when decisions below {self._view.offset} were known",
+                code="unknown-experiment",
+            )
+        book = self.books[experiment_id] = Book(state)
+        book.read_decisions(self.assigned_seen, self.clock)
+        return book
+
+    def _count(self, experiment_id: str | None, why: str) -> None:
+        if experiment_id in self.books:
+            self.books[experiment_id].count(why)
+
+    def _patience(self, at_us: int, keep_us: int) -> int:
+        """Until which tick something waits: `keep` from now, by the partition's clock where it runs already."""
+        return expiry_tick(at_us if self.clock.now_us is None else self.clock.now_us, keep_us)
+
+
+def _expect_variant(book: Book, data: Assignment) -> None:
+    split = data.reason == "split"
+    if (split or data.variant is not None) and data.variant not in book.variants:
+        raise ContractError(
+            f"experiment {book.id!r} has no variant {data.variant!r}", where="/data/variant", code="unknown-variant"
+        )
+    if split and data.epoch not in book.epochs:
+        raise ContractError(
+            f"experiment {book.id!r} has no epoch {data.epoch!r}", where="/data/epoch", code="unknown-epoch"
+        )

@@ -1,0 +1,284 @@
+"""The book of one experiment in one partition: what assignments, outcomes and reports do to its numbers.
+
+Owns cohorts, totals, buckets and counts, and when they go. It is told what happened in the order of the log; whether an
+event is new, and whom it waits for, is known outside (`attribution`).
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from splitgauge.aggregator.buckets import Buckets
+from splitgauge.aggregator.clock import PartitionClock, expiry_tick
+from splitgauge.aggregator.cohort import OWN_UNIT, Cohorts, UnitRow
+from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, MISSING, REQUESTS, RowLayout
+from splitgauge.aggregator.ledger import OpenRequest
+from splitgauge.aggregator.observation import Assignment, Report
+from splitgauge.aggregator.sums import CROSSOVER
+from splitgauge.aggregator.totals import Totals, published_totals
+from splitgauge.aggregator.values import fixed_point
+from splitgauge.experiments.state import Epoch, ExperimentState
+from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.instants import SECOND_US
+
+__all__ = ["Book", "Tally"]
+
+Values = list[tuple[int, int]]
+"""(place of the metric, fixed point)."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What did not go into the sums, by why (`Counts`)."""
+
+    conflicts: int = 0
+    duplicates: int = 0
+    too_late: int = 0
+    unattributable: int = 0
+    foreign: int = 0
+
+
+class Book:
+    """One experiment. `changed`: since somebody last asked for its partial; `unsaved`: since the last checkpoint."""
+
+    def __init__(self, state: ExperimentState) -> None:
+        specification = state.specification
+        self.id = state.id
+        self.layout = RowLayout.of(specification)
+        self.keep_us = round(specification.keep_s * SECOND_US)
+        window_s = specification.attribution_window_s
+        self._window_us = None if window_s is None else round(window_s * SECOND_US)
+        self.variants = frozenset(variant.name for variant in specification.variants)
+        self.epochs: dict[int, Epoch] = {}
+        self._completed_offset: int | None = None
+        self.learn(state)
+        self.cohorts = Cohorts(self.layout, by_day=window_s is not None)
+        self.buckets = Buckets(self.layout)
+        self.tally = Tally()
+        self._totals: dict[tuple[str | None, str], Totals] = {}
+        self._own_units: dict[int, list[str]] = {}
+        self.ended_at_us: int | None = None
+        self.gone = False
+        self.changed = False
+        self.unsaved = True
+
+    def learn(self, state: ExperimentState) -> None:
+        """Decisions were read further."""
+        self.epochs = {epoch.number: epoch for epoch in state.epochs}
+        self._completed_offset = state.completed_offset
+
+    # What happens, in the order of the log.
+
+    def assigned(self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Values) -> bool:
+        """A live request was given to a variant. True if its unit is new."""
+        self._mark()
+        if data.variant is not None:
+            self._totals_of(data.caller, data.variant).assigned(data.reason, at_us)
+        if data.reason != "split" or data.epoch is None or data.variant is None:
+            return False
+        row = self.cohorts.units.get(data.unit_id)
+        new = row is None
+        if row is None:
+            if self.gone or (data.own_unit and clock.passed(expiry_tick(at_us, self.keep_us))):
+                self.tally.too_late += 1
+                return False
+            row = self._expose(data, at_us, covariates)
+        key = self.cohorts.keys[row[CELL]]
+        if key.epoch != data.epoch:
+            self.tally.foreign += 1
+            return False
+        self.cohorts.touch(data.unit_id, row)
+        row[REQUESTS] += 1
+        if key.variant != data.variant:
+            row[FLAGS] |= CROSSOVER
+        if not row[FLAGS] & CROSSOVER:
+            self.buckets.count(at_us, key.variant, now_us=clock.now_us or 0)
+        return new
+
+    def answered(
+        self, request: OpenRequest, *, was_missing: bool, status: str, values: Values, clock: PartitionClock
+    ) -> None:
+        """The outcome of an open request came, and agrees with it."""
+        self._mark()
+        if was_missing:
+            self._count_missing(request, -1)
+        if request.variant is not None:
+            self._totals_of(request.caller, request.variant).ended(status, values)
+        if request.reason != "split":
+            return
+        row = self.cohorts.units.get(request.unit_id)
+        if row is None:
+            self.tally.too_late += 1
+            return
+        key = self.cohorts.keys[row[CELL]]
+        if key.epoch != request.epoch:
+            self.tally.foreign += 1
+            return
+        self.cohorts.touch(request.unit_id, row)
+        self.cohorts.add(request.unit_id, row, values)
+        if not row[FLAGS] & CROSSOVER:
+            self.buckets.add(request.assigned_at_us, key.variant, values, now_us=clock.now_us or 0)
+
+    def conflicting(self, request: OpenRequest, *, was_missing: bool) -> None:
+        """The outcome of an open request says something else than its assignment."""
+        self._mark()
+        self.tally.conflicts += 1
+        if was_missing:
+            self._count_missing(request, -1)
+
+    def missing(self, request: OpenRequest) -> None:
+        """The horizon of an open request has passed."""
+        self._mark()
+        self._count_missing(request, 1)
+
+    def reported(self, event_id: str, data: Report, values: Values, received_at_us: int, clock: PartitionClock) -> None:
+        """A report for a unit that is here, with what of it this experiment declares."""
+        self._mark()
+        row = self.cohorts.units[data.unit_id]
+        key = self.cohorts.keys[row[CELL]]
+        if data.request_id is None:
+            values = values if self.cohorts.first_report(data.unit_id, event_id) else []
+        else:
+            values = [
+                (place, value)
+                for place, value in values
+                if self.cohorts.first_report(data.unit_id, f"{data.request_id}\n{self.layout.metrics[place].name}")
+            ]
+        if not values:
+            self.tally.duplicates += 1
+        elif self._window_us is not None and received_at_us > row[FIRST_AT] + self._window_us:
+            self.tally.too_late += 1
+        else:
+            self.cohorts.touch(data.unit_id, row)
+            self.cohorts.add(data.unit_id, row, values)
+            if not row[FLAGS] & CROSSOVER:
+                self.buckets.add(received_at_us, key.variant, values, now_us=clock.now_us or 0)
+
+    def count(self, why: str, times: int = 1) -> None:
+        """Something that does not go into the sums."""
+        self._mark()
+        setattr(self.tally, why, getattr(self.tally, why) + times)
+
+    def read_decisions(self, assigned_seen: int, clock: PartitionClock) -> None:
+        """An assignment showed how far routers have read: the experiment may have ended here."""
+        offset = self._completed_offset
+        if self.ended_at_us is None and offset is not None and assigned_seen > offset:
+            self.ended_at_us = clock.now_us
+            self.unsaved = True
+
+    def tick(self, tick: int) -> None:
+        """Let go of units whose time is over. What they added stays in the sums."""
+        due = [number for number in self._own_units if number <= tick]
+        if due:
+            self.cohorts.evict(unit_id for number in due for unit_id in self._own_units.pop(number))
+        if not self.gone and self.ended_at_us is not None and expiry_tick(self.ended_at_us, self.keep_us) <= tick:
+            self.cohorts.evict(list(self.cohorts.units))
+            self._own_units.clear()
+            self.gone = self.unsaved = True
+
+    # Questions.
+
+    def known_values(self, metrics: Mapping[str, float]) -> Values:
+        """Of a report, what this experiment declares. Raises: ContractError where a value does not fit."""
+        places = self.layout.places
+        return [
+            (places[name], fixed_point(value, self.layout.metrics[places[name]]))
+            for name, value in metrics.items()
+            if name in places
+        ]
+
+    def named_values(self, metrics: Mapping[str, float]) -> Values:
+        """Of a report that names this experiment. Raises: ContractError, code `unknown-metric` among others."""
+        unknown = [name for name in metrics if name not in self.layout.places]
+        if unknown:
+            raise ContractError(
+                f"experiment {self.id!r} declares no metric {unknown[0]!r}",
+                where=f"/data/metrics/{unknown[0]}",
+                remedy=f"It declares {', '.join(self.layout.places) or 'none'}; the router's own are not reported",
+                code="unknown-metric",
+            )
+        return self.known_values(metrics)
+
+    def epoch_of(self, row: UnitRow) -> int:
+        """The epoch of a unit's cohort."""
+        return self.cohorts.keys[row[CELL]].epoch
+
+    def published(self) -> dict[str, Any]:
+        """What `PartialData` says of an experiment beside its place."""
+        self.cohorts.settle()
+        totals, callers = published_totals(self._totals)
+        return {
+            "epochs": self.cohorts.published(),
+            "totals": totals,
+            "callers": callers,
+            "counts": asdict(self.tally),
+        }
+
+    # Checkpoint.
+
+    def changed_rows(self) -> dict[bytes, bytes | None]:
+        """Rows changed since the last call; keys without the experiment."""
+        self.cohorts.settle()
+        rows = {**self.cohorts.changed_units(), **self.buckets.changed_rows()}
+        if self.unsaved:
+            rows[b""] = json.dumps(self._numbers()).encode()
+            self.unsaved = False
+        return rows
+
+    def restore(self, rows: Mapping[bytes, bytes]) -> None:
+        """From the rows of a checkpoint. What was not published since is: the same bytes, so it does no harm."""
+        numbers = json.loads(rows[b""])
+        self.cohorts.restore_cells(numbers["cells"])
+        self.tally = Tally(**numbers["tally"])
+        self._totals = {(caller, variant): Totals.restored(held) for caller, variant, held in numbers["totals"]}
+        self.ended_at_us, self.gone = numbers["ended_at_us"], numbers["gone"]
+        for key, value in rows.items():
+            if key.startswith(b"b/"):
+                self.buckets.restore_row(key, value)
+            elif key:
+                self.cohorts.restore_unit(key, value)
+        for unit_id, row in self.cohorts.units.items():
+            if row[FLAGS] & OWN_UNIT:
+                self._will_go(unit_id, row[FIRST_AT])
+        self.changed, self.unsaved = True, False
+
+    def _numbers(self) -> dict[str, Any]:
+        return {
+            "cells": self.cohorts.numbers(),
+            "tally": asdict(self.tally),
+            "totals": [[*key, totals.numbers()] for key, totals in self._totals.items()],
+            "ended_at_us": self.ended_at_us,
+            "gone": self.gone,
+        }
+
+    def _expose(self, data: Assignment, at_us: int, covariates: Iterable[tuple[int, int]]) -> UnitRow:
+        if data.own_unit:
+            self._will_go(data.unit_id, at_us)
+        return self.cohorts.expose(
+            data.unit_id,
+            (data.epoch or 0, data.variant or ""),
+            at_us=at_us,
+            own_unit=data.own_unit,
+            covariates=covariates,
+        )
+
+    def _will_go(self, unit_id: str, first_at_us: int) -> None:
+        self._own_units.setdefault(expiry_tick(first_at_us, self.keep_us), []).append(unit_id)
+
+    def _count_missing(self, request: OpenRequest, sign: int) -> None:
+        if request.variant is not None:
+            self._totals_of(request.caller, request.variant).missing += sign
+        row = self.cohorts.units.get(request.unit_id) if request.reason == "split" else None
+        if row is not None and self.epoch_of(row) == request.epoch:
+            self.cohorts.touch(request.unit_id, row)
+            row[MISSING] += sign
+
+    def _totals_of(self, caller: str | None, variant: str) -> Totals:
+        totals = self._totals.get((caller, variant))
+        if totals is None:
+            totals = self._totals[caller, variant] = Totals()
+        return totals
+
+    def _mark(self) -> None:
+        self.changed = self.unsaved = True

@@ -1,0 +1,193 @@
+"""The cohorts of one experiment in one partition: its units, their rows, and the sums of their cells.
+
+A unit belongs for ever to the epoch and variant of its first live split assignment. Rows change with every event; cell
+sums are brought up to date by `settle`, which retracts what touched units had added and adds what they are now. That
+is exact at any time, so when it happens changes nothing. Knows no event and no clock.
+"""
+
+import json
+from array import array
+from collections.abc import Iterable, MutableSequence
+from typing import Any, NamedTuple
+
+from splitgauge.aggregator.duplicates import ReportRing
+from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, RowLayout, column_of
+from splitgauge.aggregator.sums import CellSums, rows_of, stack
+from splitgauge.schemas.instants import to_text
+
+__all__ = ["OWN_UNIT", "CellKey", "Cohorts", "UnitRow"]
+
+OWN_UNIT = 2
+"""Flag of a request that is its own unit: its row goes when its time is over, while the experiment runs on."""
+
+UnitRow = MutableSequence[int]
+"""`array("q")`: 8 bytes a number; a list of Python integers once one of its numbers does not fit 64 bits."""
+
+_DAY_TEXT = 10  # YYYY-MM-DD
+
+
+class CellKey(NamedTuple):
+    """What units are summed by. `day` (of first exposure, UTC) is empty without an attribution window."""
+
+    epoch: int
+    variant: str
+    day: str
+
+
+class Cohorts:
+    """Units and cells."""
+
+    def __init__(self, layout: RowLayout, *, by_day: bool) -> None:
+        self.layout = layout
+        self.units: dict[str, UnitRow] = {}
+        self.keys: list[CellKey] = []
+        self._by_day = by_day
+        self._numbers: dict[CellKey, int] = {}
+        self._sums: list[CellSums] = []
+        self._rings: dict[str, ReportRing] = {}
+        self._before: dict[str, UnitRow | None] = {}
+        self._unsaved: set[str] = set()
+        self._unsaved_rings: set[str] = set()
+
+    def expose(
+        self, unit_id: str, key: tuple[int, str], *, at_us: int, own_unit: bool, covariates: Iterable[tuple[int, int]]
+    ) -> UnitRow:
+        """The unit's first live split assignment, in (epoch, variant). `covariates` as (column, x)."""
+        row = array("q", bytes(8 * self.layout.width))
+        row[CELL] = self._cell(CellKey(*key, to_text(at_us)[:_DAY_TEXT] if self._by_day else ""))
+        row[FIRST_AT] = at_us
+        row[FLAGS] = OWN_UNIT if own_unit else 0
+        for column, x in covariates:
+            row[column] = x
+        self._before.setdefault(unit_id, None)
+        self.units[unit_id] = row
+        return row
+
+    def touch(self, unit_id: str, row: UnitRow) -> None:
+        """Must precede every change of a row: what it had added is retracted when it is settled."""
+        if unit_id not in self._before:
+            self._before[unit_id] = row[:]
+
+    def add(self, unit_id: str, row: UnitRow, values: Iterable[tuple[int, int]]) -> None:
+        """Add values, (place of the metric, fixed point), as its fold says. The row has to be touched."""
+        metrics = self.layout.metrics
+        for place, value in values:
+            column = column_of(place)
+            total = value
+            if metrics[place].fold == "sum":
+                total += row[column]
+            elif row[column + 1]:
+                total = max(total, row[column])
+            try:
+                row[column] = total
+            except OverflowError:
+                row = self.units[unit_id] = list(row)
+                row[column] = total
+            row[column + 1] += 1
+
+    def first_report(self, unit_id: str, report: str) -> bool:
+        """Whether the unit has not had this report yet; it is remembered."""
+        ring = self._rings.get(unit_id)
+        if ring is None:
+            ring = self._rings[unit_id] = ReportRing()
+        if not ring.add(report):
+            return False
+        self._unsaved_rings.add(unit_id)
+        return True
+
+    def settle(self) -> None:
+        """Bring the sums up to date."""
+        before = [row for row in self._before.values() if row is not None]
+        self._add(before, -1)
+        self._add([self.units[unit_id] for unit_id in self._before], 1)
+        self._unsaved.update(self._before)
+        self._before.clear()
+
+    def evict(self, unit_ids: Iterable[str]) -> None:
+        """Let go of units. What they added stays in the sums for ever."""
+        self.settle()
+        for unit_id in unit_ids:
+            if self.units.pop(unit_id, None) is not None:
+                self._unsaved.add(unit_id)
+                if self._rings.pop(unit_id, None) is not None:
+                    self._unsaved_rings.add(unit_id)
+
+    def published(self) -> dict[str, dict[str, Any]]:
+        """Settled cells, in the shape of `PartialData.epochs`."""
+        whole: dict[tuple[int, str], CellSums] = {}
+        days: dict[tuple[int, str], dict[str, Any]] = {}
+        for key, sums in zip(self.keys, self._sums, strict=True):
+            cell = (key.epoch, key.variant)
+            whole[cell] = whole[cell].plus(sums) if cell in whole else sums
+            if key.day:
+                days.setdefault(cell, {})[key.day] = sums.published()
+        epochs: dict[str, dict[str, Any]] = {}
+        for (epoch, variant), sums in whole.items():
+            published = {**sums.published(), "days": days.get((epoch, variant), {})}
+            epochs.setdefault(str(epoch), {})[variant] = published
+        return epochs
+
+    def _cell(self, key: CellKey) -> int:
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.keys)
+            self.keys.append(key)
+            self._sums.append(CellSums(self.layout))
+        return number
+
+    def _add(self, rows: list[UnitRow], sign: int) -> None:
+        narrow = [row for row in rows if isinstance(row, array)]
+        for row in rows:
+            if not isinstance(row, array):
+                self._sums[row[CELL]].add_row(row, sign)
+        if not narrow:
+            return
+        matrix = stack(narrow, self.layout.width)
+        for number in sorted({row[CELL] for row in narrow}):
+            self._sums[number].add_matrix(rows_of(matrix, number), sign)
+
+    # Checkpoint: rows of units and rings by themselves, cells with the experiment.
+
+    def changed_units(self) -> dict[bytes, bytes | None]:
+        """Rows (`u/unit`) and rings (`r/unit`) changed since the last call, settled; None where they are gone."""
+        rows: dict[bytes, bytes | None] = {}
+        for unit_id in self._unsaved:
+            row = self.units.get(unit_id)
+            rows[b"u/" + unit_id.encode()] = None if row is None else _row_bytes(row)
+        for unit_id in self._unsaved_rings:
+            ring = self._rings.get(unit_id)
+            rows[b"r/" + unit_id.encode()] = None if ring is None else ring.to_bytes()
+        self._unsaved.clear()
+        self._unsaved_rings.clear()
+        return rows
+
+    def restore_unit(self, key: bytes, value: bytes) -> None:
+        """One of the rows of `changed_units`."""
+        unit_id = key[2:].decode()
+        if key.startswith(b"u/"):
+            self.units[unit_id] = _row_from(value)
+        else:
+            self._rings[unit_id] = ReportRing(value)
+
+    def numbers(self) -> list[Any]:
+        """The cells, for a checkpoint."""
+        return [[*key, sums.numbers()] for key, sums in zip(self.keys, self._sums, strict=True)]
+
+    def restore_cells(self, cells: Iterable[Any]) -> None:
+        """From `numbers`."""
+        for epoch, variant, day, numbers in cells:
+            number = self._cell(CellKey(epoch, variant, day))
+            self._sums[number] = CellSums(self.layout, numbers)
+
+
+def _row_bytes(row: UnitRow) -> bytes:
+    # Little-endian everywhere that Splitgauge runs; a list is the rare row that does not fit.
+    return b"q" + row.tobytes() if isinstance(row, array) else b"j" + json.dumps(list(row)).encode()
+
+
+def _row_from(value: bytes) -> UnitRow:
+    if value[:1] == b"q":
+        row = array("q")
+        row.frombytes(value[1:])
+        return row
+    return list(json.loads(value[1:]))

@@ -1,0 +1,90 @@
+"""Where a unit's numbers stand in its row, and how its metrics follow from them.
+
+A row is one line of 64-bit integers: five fields of the unit, then per metric what was added up (m) and how many values
+there were (d), then the covariates. Owns the columns; knows no unit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from splitgauge.aggregator.values import fixed_point
+from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.metric import ROUTER_METRICS, Metric
+
+__all__ = ["CELL", "FIRST_AT", "FLAGS", "MISSING", "PAIRS", "REQUESTS", "RowLayout", "column_of"]
+
+CELL, FIRST_AT, FLAGS, REQUESTS, MISSING, PAIRS = range(6)
+"""Columns: number of the unit's cell, first exposure, flags, own requests, missing ones; first of the pairs (m, d)."""
+
+
+def column_of(place: int) -> int:
+    """Column of m of the metric at a place (the router's own come first); its d is the next."""
+    return PAIRS + 2 * place
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """The columns of one experiment.
+
+    Attributes:
+        metrics: all of them, the router's own first.
+        places: place of a declared metric by name.
+        denominators: per metric the column of d, `ONE` for each exposed unit, `OTHER - p` for the m of place p.
+        caps: per metric the largest total of a unit, None where there is none.
+        covariates: per metric the column of x, None without a covariate.
+        width: columns in all.
+    """
+
+    metrics: tuple[Metric, ...]
+    places: Mapping[str, int]
+    denominators: tuple[int, ...]
+    caps: tuple[int | None, ...]
+    covariates: tuple[int | None, ...]
+    width: int
+
+    ONE = -1
+    OTHER = -2
+
+    @classmethod
+    def of(cls, specification: ExperimentSpecification) -> "RowLayout":
+        """The layout of an experiment; its metrics are frozen once it is active."""
+        metrics = tuple(specification.all_metrics.values())
+        names = [metric.name for metric in metrics]
+        width = column_of(len(metrics))
+        covariates: list[int | None] = []
+        for metric in metrics:
+            covariates.append(width if metric.covariate is not None else None)
+            width += metric.covariate is not None
+        return cls(
+            metrics=metrics,
+            places={name: place for place, name in enumerate(names) if name not in ROUTER_METRICS},
+            denominators=tuple(_denominator(metric, place, names) for place, metric in enumerate(metrics)),
+            caps=tuple(_total_cap(metric) for metric in metrics),
+            covariates=tuple(covariates),
+            width=width,
+        )
+
+    def covariate_values(self, known: Mapping[str, float]) -> list[tuple[int, int]]:
+        """(column, x) of a unit, from the covariates of its first assignment. Raises: as `fixed_point`."""
+        values: list[tuple[int, int]] = []
+        for metric, column in zip(self.metrics, self.covariates, strict=True):
+            if metric.covariate is not None and column is not None:
+                value = known.get(metric.covariate.attribute, metric.covariate.default)
+                carrier = Metric(name=metric.name, scale=metric.covariate.scale)
+                values.append((column, fixed_point(value, carrier)))
+        return values
+
+
+def _denominator(metric: Metric, place: int, names: list[str]) -> int:
+    over = metric.counted_over
+    if over == "units":
+        return RowLayout.ONE
+    if over == "requests":
+        return REQUESTS
+    if over == "reports":
+        return column_of(place) + 1
+    return RowLayout.OTHER - names.index(over.removeprefix("metric:"))
+
+
+def _total_cap(metric: Metric) -> int | None:
+    return round(metric.cap * metric.scale) if metric.cap is not None and metric.level == "unit" else None

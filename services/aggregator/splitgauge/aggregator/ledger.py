@@ -1,0 +1,222 @@
+"""What is under way in a partition: open requests, and outcomes and reports that came before their assignment.
+
+Owns who waits for whom, and until when; which request is missing. Counts nothing itself: it hands back what has become
+due. Knows no metric.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from msgspec import json
+
+from splitgauge.aggregator.clock import MISSING_AFTER_US
+from splitgauge.aggregator.observation import OutcomeEvent, ReportEvent
+from splitgauge.schemas.instants import SECOND_US
+
+__all__ = ["OpenRequest", "OpenRequests", "WaitingOutcome", "WaitingReport", "WaitingRoom"]
+
+
+class OpenRequest(NamedTuple):
+    """A live request that was given to a variant (or to none) and has no outcome yet.
+
+    Attributes:
+        tick: when it is given up.
+    """
+
+    experiment_id: str | None
+    unit_id: str
+    epoch: int | None
+    variant: str | None
+    reason: str
+    caller: str | None
+    assigned_at_us: int
+    tick: int
+
+
+class OpenRequests:
+    """Open requests by id. Past their horizon they are kept apart: missing until their outcome comes."""
+
+    __slots__ = ("_closed", "_missing", "_open", "_seconds", "_unsaved")
+
+    def __init__(self) -> None:
+        self._open: dict[str, OpenRequest] = {}
+        self._missing: dict[str, OpenRequest] = {}
+        # By second of assignment, so that the horizon finds what it passes without looking at all.
+        self._seconds: dict[int, set[str]] = {}
+        self._unsaved: set[str] = set()
+        self._closed: set[str] = set()
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._open or request_id in self._missing
+
+    def open(self, request_id: str, request: OpenRequest) -> None:
+        """A request was assigned."""
+        self._open[request_id] = request
+        self._in_second(request).add(request_id)
+        self._unsaved.add(request_id)
+
+    def close(self, request_id: str) -> tuple[OpenRequest, bool] | None:
+        """Its outcome came: the request, and whether it had been counted as missing. None if it is not open."""
+        request = self._open.pop(request_id, None)
+        missing = False
+        if request is not None:
+            self._in_second(request).discard(request_id)
+        else:
+            request = self._missing.pop(request_id, None)
+            missing = True
+            if request is None:
+                return None
+        self._forget(request_id)
+        return request, missing
+
+    def newly_missing(self, now_us: int) -> Iterator[OpenRequest]:
+        """Requests whose horizon has passed since the last call. Calling it more or less often changes nothing."""
+        horizon_us = now_us - MISSING_AFTER_US
+        for second in [second for second in self._seconds if second * SECOND_US <= horizon_us]:
+            due = {key for key in self._seconds[second] if self._open[key].assigned_at_us <= horizon_us}
+            self._seconds[second] -= due
+            if not self._seconds[second]:
+                del self._seconds[second]
+            for request_id in due:
+                request = self._missing[request_id] = self._open.pop(request_id)
+                yield request
+
+    def give_up(self, tick: int) -> None:
+        """Let go of missing requests whose time is over at a tick. They stay counted as missing."""
+        for request_id in [key for key, request in self._missing.items() if request.tick <= tick]:
+            del self._missing[request_id]
+            self._forget(request_id)
+
+    def changed_rows(self) -> dict[bytes, bytes | None]:
+        """Rows `o/request` opened or closed since the last call."""
+        rows: dict[bytes, bytes | None] = {b"o/" + key.encode(): None for key in self._closed}
+        for key in self._unsaved:
+            rows[b"o/" + key.encode()] = json.encode(self._open.get(key) or self._missing[key])
+        self._closed.clear()
+        self._unsaved.clear()
+        return rows
+
+    def restore(self, rows: Mapping[bytes, bytes], now_us: int | None) -> None:
+        """From a checkpoint, at the clock of its position."""
+        for key, value in rows.items():
+            if key.startswith(b"o/"):
+                request, request_id = json.decode(value, type=OpenRequest), key[2:].decode()
+                if now_us is not None and request.assigned_at_us + MISSING_AFTER_US <= now_us:
+                    self._missing[request_id] = request
+                else:
+                    self._open[request_id] = request
+                    self._in_second(request).add(request_id)
+
+    def _in_second(self, request: OpenRequest) -> set[str]:
+        second = request.assigned_at_us // SECOND_US
+        held = self._seconds.get(second)
+        if held is None:
+            held = self._seconds[second] = set()
+        return held
+
+    def _forget(self, request_id: str) -> None:
+        if request_id in self._unsaved:
+            self._unsaved.discard(request_id)
+        else:
+            self._closed.add(request_id)
+
+
+class WaitingOutcome(NamedTuple):
+    """An outcome whose assignment has not come. It waits until `tick`."""
+
+    offset: int
+    tick: int
+    event: OutcomeEvent
+
+
+class WaitingReport(NamedTuple):
+    """A report for a unit that its experiment has not met. It waits until `tick`."""
+
+    offset: int
+    tick: int
+    event: ReportEvent
+
+
+class WaitingRoom:
+    """Outcomes by request, reports by experiment and unit."""
+
+    __slots__ = ("_changed", "_outcomes", "_reports")
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, WaitingOutcome] = {}
+        self._reports: dict[tuple[str, str], list[WaitingReport]] = {}
+        self._changed: set[bytes] = set()
+
+    def add_outcome(self, waiting: WaitingOutcome) -> bool:
+        """False if the request has an outcome waiting already: the first holds."""
+        request_id = waiting.event.data.request_id
+        if request_id in self._outcomes:
+            return False
+        self._outcomes[request_id] = waiting
+        self._changed.add(b"w/" + request_id.encode())
+        return True
+
+    def add_report(self, experiment_id: str, waiting: WaitingReport) -> bool:
+        """False if this very report is waiting already."""
+        held = self._reports.setdefault((experiment_id, waiting.event.data.unit_id), [])
+        if any(other.event.id == waiting.event.id for other in held):
+            return False
+        held.append(waiting)
+        self._changed.add(_report_key(experiment_id, waiting.event.data.unit_id))
+        return True
+
+    def take_outcome(self, request_id: str) -> WaitingOutcome | None:
+        """The outcome that waits for this request's assignment."""
+        if request_id not in self._outcomes:
+            return None
+        self._changed.add(b"w/" + request_id.encode())
+        return self._outcomes.pop(request_id)
+
+    def take_reports(self, experiment_id: str, unit_id: str) -> list[WaitingReport]:
+        """The reports that wait for this unit, in the order in which they came."""
+        if (experiment_id, unit_id) not in self._reports:
+            return []
+        self._changed.add(_report_key(experiment_id, unit_id))
+        return self._reports.pop((experiment_id, unit_id))
+
+    def give_up(self, tick: int) -> Iterable[str]:
+        """Let go of what has waited long enough at a tick: the experiment of each, where it has one."""
+        for request_id in [key for key, waiting in self._outcomes.items() if waiting.tick <= tick]:
+            waiting = self._outcomes.pop(request_id)
+            self._changed.add(b"w/" + request_id.encode())
+            if waiting.event.data.experiment_id is not None:
+                yield waiting.event.data.experiment_id
+        for (experiment_id, unit_id), held in list(self._reports.items()):
+            kept = [report for report in held if report.tick > tick]
+            if len(kept) < len(held):
+                self._changed.add(_report_key(experiment_id, unit_id))
+                self._reports[experiment_id, unit_id] = kept
+                if not kept:
+                    del self._reports[experiment_id, unit_id]
+                yield from [experiment_id] * (len(held) - len(kept))
+
+    def changed_rows(self) -> dict[bytes, bytes | None]:
+        """Rows `w/request` and `v/[experiment,unit]` changed since the last call."""
+        rows: dict[bytes, bytes | None] = {}
+        for key in self._changed:
+            if key.startswith(b"w/"):
+                outcome = self._outcomes.get(key[2:].decode())
+                rows[key] = None if outcome is None else json.encode(outcome)
+            else:
+                experiment_id, unit_id = json.decode(key[2:], type=tuple[str, str])
+                reports = self._reports.get((experiment_id, unit_id))
+                rows[key] = None if reports is None else json.encode(reports)
+        self._changed.clear()
+        return rows
+
+    def restore(self, rows: Mapping[bytes, bytes]) -> None:
+        """From a checkpoint."""
+        for key, value in rows.items():
+            if key.startswith(b"w/"):
+                self._outcomes[key[2:].decode()] = json.decode(value, type=WaitingOutcome)
+            elif key.startswith(b"v/"):
+                self._reports[json.decode(key[2:], type=tuple[str, str])] = json.decode(value, type=list[WaitingReport])
+
+
+def _report_key(experiment_id: str, unit_id: str) -> bytes:
+    return b"v/" + json.encode((experiment_id, unit_id))

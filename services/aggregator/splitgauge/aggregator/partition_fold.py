@@ -1,0 +1,281 @@
+"""The fold of one partition of observations (stage 1): a pure function of the partition's prefix and the decisions.
+
+Whatever the batches, the worker and the restarts: the same prefix gives the same partials, byte for byte. Owns
+position, digest and view of the decisions, what is published, and the rows of a checkpoint.
+
+    fold = PartitionFold(3)
+    result = fold.fold(records, history)     # dead letters; how far decisions have to be read first
+    fold.partials()                          # bytes of `partial.v1` data, of experiments that changed
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from msgspec import json
+
+from splitgauge.aggregator.attribution import Attribution
+from splitgauge.aggregator.book import Book
+from splitgauge.aggregator.buckets import BUCKET_S
+from splitgauge.aggregator.observation import AssignmentEvent, OutcomeEvent, ReportEvent, decode_observation
+from splitgauge.experiments.history import ZERO_DIGEST, DecisionHistory, chain
+from splitgauge.schemas.codec import encode
+from splitgauge.schemas.errors import ContractError, LogDamagedError, MalformedError, UnknownSubjectError
+from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.tables import FOLD_VERSION
+from splitgauge.schemas.topics import OBSERVATIONS
+
+__all__ = ["BucketChange", "DeadLetter", "FoldResult", "Observation", "PartitionFold"]
+
+
+class Observation(Protocol):
+    """A stored event of the partition; `splitgauge.eventlog.port.StoredRecord` is one."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def value(self) -> bytes: ...
+
+
+class DeadLetter(NamedTuple):
+    """An event that could not be used: where it stands, a stable code, and why in words."""
+
+    offset: int
+    code: str
+    reason: str
+
+
+class BucketChange(NamedTuple):
+    """A time bucket of an experiment that changed: its start, and the bytes of `partial-buckets.v1` data."""
+
+    experiment_id: str
+    start_us: int
+    data: bytes
+
+
+class FoldResult(NamedTuple):
+    """What one call of `fold` did.
+
+    Attributes:
+        folded: events taken in. Those before `position` are passed over and not counted.
+        behind: how far the decisions have to be read before the next event can be (exclusive); None: all were taken.
+    """
+
+    dead_letters: list[DeadLetter]
+    folded: int
+    behind: int | None = None
+
+
+class _Meta(NamedTuple):
+    fold_version: int
+    partition: int
+    position: int
+    digest: str
+    seen: int
+    assigned_seen: int
+    now_us: int | None
+    outside: int
+    recent_total: int
+
+
+_META = b"m"
+_EXPERIMENT = b"x/"
+_Event = AssignmentEvent | OutcomeEvent | ReportEvent
+
+
+class PartitionFold:
+    """The state of one partition after the events below `position`."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.position = 0
+        self.digest = ZERO_DIGEST
+        self.decisions_offset = 0
+        self._state = Attribution()
+        self._viewed = -1
+
+    def fold(self, records: Iterable[Observation], history: DecisionHistory) -> FoldResult:
+        """Take in the next events. Stops before the first one whose decisions `history` has not read.
+
+        Raises: LogDamagedError where an offset is missing.
+        """
+        dead: list[DeadLetter] = []
+        folded = 0
+        if self.decisions_offset > history.end:
+            return FoldResult(dead, 0, self.decisions_offset)
+        for record in records:
+            offset, value = record.offset, record.value
+            if offset < self.position:
+                continue
+            if offset > self.position:
+                raise self._gap()
+            dead_letter: DeadLetter | None = None
+            try:
+                event = decode_observation(value)
+            except MalformedError as exc:
+                dead_letter = DeadLetter(offset, exc.code, str(exc))
+            else:
+                needed = event.data.decisions_offset
+                if needed > history.end:
+                    return FoldResult(dead, folded, needed)
+                if needed > self.decisions_offset or self._viewed != self.decisions_offset:
+                    self._look(max(needed, self.decisions_offset), history)
+                dead_letter = self._observed(offset, event)
+            if dead_letter is not None:
+                dead.append(dead_letter)
+            self.digest = chain(self.digest, offset, value)
+            self.position = offset + 1
+            folded += 1
+        return FoldResult(dead, folded)
+
+    # What is published.
+
+    def partials(self) -> dict[str, bytes]:
+        """Partials of the experiments that something happened to since the last call."""
+        self._state.mark_missing()
+        changed = [experiment_id for experiment_id, book in self._state.books.items() if book.changed]
+        partials = {experiment_id: self.partial(experiment_id) for experiment_id in changed}
+        for experiment_id in changed:
+            self._state.books[experiment_id].changed = False
+        return partials
+
+    def partial(self, experiment_id: str) -> bytes:
+        """The bytes of an experiment's `partial.v1` data at this position. Raises: UnknownSubjectError."""
+        book = self._state.books.get(experiment_id)
+        if book is None:
+            raise UnknownSubjectError(
+                f"partition {self.partition} has nothing of experiment {experiment_id!r} below {self.position}"
+            )
+        self._state.mark_missing()
+        now_us = self._state.clock.now_us
+        return encode(
+            {
+                "experiment_id": experiment_id,
+                "partition": self.partition,
+                "upto": self.position,
+                "decisions_offset": self.decisions_offset,
+                "fold_version": FOLD_VERSION,
+                "as_of": None if now_us is None else to_text(now_us),
+                "digest": self.digest.hex(),
+                **book.published(),
+            }
+        )
+
+    @property
+    def experiments(self) -> frozenset[str]:
+        """Those that something of stands in the partition."""
+        return frozenset(self._state.books)
+
+    @property
+    def outside(self) -> int:
+        """Reports that were for no experiment."""
+        return self._state.outside
+
+    def bucket_events(self) -> list[BucketChange]:
+        """Time buckets changed since the last call."""
+        return [
+            BucketChange(experiment_id, start, encode(self._bucket(experiment_id, start, variants)))
+            for experiment_id, book in self._state.books.items()
+            for start, variants in book.buckets.changed().items()
+        ]
+
+    def _bucket(self, experiment_id: str, start_us: int, variants: dict[str, object]) -> dict[str, object]:
+        return {
+            "experiment_id": experiment_id,
+            "start": to_text(start_us),
+            "seconds": BUCKET_S,
+            "positions": {str(self.partition): self.position},
+            "fold_version": FOLD_VERSION,
+            "variants": variants,
+        }
+
+    # Checkpoint.
+
+    def changed_rows(self) -> dict[bytes, bytes | None]:
+        """Rows changed since the last call, None where they are gone; with all before they are the whole state."""
+        state = self._state
+        state.mark_missing()
+        rows = {**state.recent.changed_rows(), **state.open.changed_rows(), **state.waiting.changed_rows()}
+        for experiment_id, book in state.books.items():
+            prefix = _EXPERIMENT + json.encode(experiment_id)
+            rows.update({prefix + key: value for key, value in book.changed_rows().items()})
+        meta = _Meta(
+            FOLD_VERSION,
+            self.partition,
+            self.position,
+            self.digest.hex(),
+            self.decisions_offset,
+            state.assigned_seen,
+            state.clock.now_us,
+            state.outside,
+            state.recent.total,
+        )
+        rows[_META] = json.encode(meta)
+        return rows
+
+    @classmethod
+    def restore(
+        cls, partition: int, position: int, rows: Mapping[bytes, bytes], history: DecisionHistory
+    ) -> "PartitionFold":
+        """The fold at `position` from all rows written up to there; `history` read as far as it had been then.
+
+        Raises: LogDamagedError if the rows are of another partition, position or fold; ContractError where `history`
+            has not been read far enough (`decisions_needed`).
+        """
+        meta = _meta(rows)
+        if (meta.fold_version, meta.partition, meta.position) != (FOLD_VERSION, partition, position):
+            raise LogDamagedError(
+                f"the checkpoint is of partition {meta.partition} at {meta.position}, fold {meta.fold_version}",
+                where=f"{OBSERVATIONS.name}/{partition}/{position}",
+                remedy="Remove the checkpoint: the fold then starts again from the log",
+            )
+        fold = cls(partition)
+        fold.position, fold.digest = position, bytes.fromhex(meta.digest)
+        state = fold._state
+        state.clock.now_us, state.outside, state.assigned_seen = meta.now_us, meta.outside, meta.assigned_seen
+        state.recent.restore(rows, meta.recent_total)
+        state.open.restore(rows, meta.now_us)
+        state.waiting.restore(rows)
+        fold._look(meta.seen, history)
+        view = history.at(meta.seen)
+        for experiment_id, own in _by_experiment(rows).items():
+            book = state.books[experiment_id] = Book(view.experiments[experiment_id])
+            book.restore(own)
+        return fold
+
+    @staticmethod
+    def decisions_needed(rows: Mapping[bytes, bytes]) -> int:
+        """How far the decisions have to be read before `restore` (exclusive)."""
+        return _meta(rows).seen
+
+    def _look(self, offset: int, history: DecisionHistory) -> None:
+        self._state.look(history.at(offset))
+        self.decisions_offset = self._viewed = offset
+
+    def _observed(self, offset: int, event: _Event) -> DeadLetter | None:
+        try:
+            self._state.observe(offset, event)
+        except ContractError as exc:
+            return DeadLetter(offset, exc.code, str(exc))
+        return None
+
+    def _gap(self) -> LogDamagedError:
+        return LogDamagedError(
+            f"the event at offset {self.position} is missing",
+            where=f"{OBSERVATIONS.name}/{self.partition}/{self.position}",
+            remedy="Restore the log from an export or a backup: nothing after it can be folded",
+        )
+
+
+def _meta(rows: Mapping[bytes, bytes]) -> _Meta:
+    return json.decode(rows[_META], type=_Meta)
+
+
+def _by_experiment(rows: Mapping[bytes, bytes]) -> dict[str, dict[bytes, bytes]]:
+    """Rows by experiment, their keys without it. A key is `x/`, the id as JSON text, and the row's own key."""
+    experiments: dict[str, dict[bytes, bytes]] = {}
+    for key, value in rows.items():
+        if key.startswith(_EXPERIMENT):
+            end = key.index(b'"', len(_EXPERIMENT) + 1) + 1
+            experiment_id = json.decode(key[len(_EXPERIMENT) : end], type=str)
+            experiments.setdefault(experiment_id, {})[key[end:]] = value
+    return experiments

@@ -1,0 +1,210 @@
+"""Exact sums over unit rows (statistics.md, Aggregates): integers of any size, the same in any order.
+
+Owns what a unit adds to its cell. Two ways with the same result: numpy over many rows, products split into limbs so
+that nothing overflows, and Python integers for rows with numbers beyond 2^61. Retraction is the same with sign -1.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitgauge.aggregator.layout import CELL, FLAGS, MISSING, PAIRS, REQUESTS, RowLayout, column_of
+from splitgauge.schemas.codec import MAX_SAFE_INTEGER
+from splitgauge.schemas.metric import Metric
+from splitgauge.schemas.tables import SHARE_SCALE
+
+__all__ = ["CROSSOVER", "CellSums", "Matrix", "Row", "big", "rows_of", "stack"]
+
+CROSSOVER = 1
+"""Flag of a unit that got two variants under one table: it stays exposed and leaves all sums."""
+
+Row = Sequence[int]
+
+Matrix = NDArray[np.int64]
+"""Unit rows, shape (units, columns)."""
+
+_FIELDS = ("m", "d", "mm", "dd", "md", "x", "xx", "mx", "dx", "present", "hits", "misses", "shares")
+_BIG_FIELDS = frozenset(_FIELDS) - {"present", "hits", "misses"}
+_HEADER = ("exposed", "units", "crossovers", "requests", "missing", "missing_units")
+_EXACT_BELOW = 2**61
+_LIMB = 31
+_LIMB_MASK = 2**_LIMB - 1
+_INT64_MAX = 2**63 - 1
+
+
+def big(value: int) -> int | str:
+    """As JSON carries it: decimal text beyond 2^53 - 1."""
+    return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else str(value)
+
+
+def stack(rows: Sequence[Row], width: int) -> Matrix:
+    """Rows of `array("q")` as one matrix, shape (rows, width)."""
+    return np.frombuffer(b"".join(rows), dtype=np.int64).reshape(len(rows), width)  # type: ignore[arg-type]  # array("q") is a buffer, which collections.abc cannot say before Python 3.12
+
+
+def rows_of(matrix: Matrix, cell: int) -> Matrix:
+    """The rows of one cell."""
+    rows: Matrix = matrix[matrix[:, CELL] == cell]
+    return rows
+
+
+class CellSums:
+    """The sums of one cell: what `splitgauge.schemas.tables.Cell` publishes."""
+
+    __slots__ = ("_layout", "header", "metrics")
+
+    def __init__(self, layout: RowLayout, numbers: Mapping[str, Any] | None = None) -> None:
+        self._layout = layout
+        self.header = [0] * len(_HEADER)
+        self.metrics = [[0] * len(_FIELDS) for _ in layout.metrics]
+        if numbers is not None:
+            self.header = list(numbers["header"])
+            self.metrics = [list(fields) for fields in numbers["metrics"]]
+
+    def add_matrix(self, matrix: Matrix, sign: int) -> None:
+        """Add (sign 1) or retract (sign -1) units, a row each."""
+        analysed = matrix[matrix[:, FLAGS] & CROSSOVER == 0]
+        self._add_header(sign, len(matrix), len(analysed), *_requests_of(analysed))
+        if not len(analysed):
+            return
+        if np.abs(analysed[:, PAIRS:]).max(initial=0) >= _EXACT_BELOW or analysed[:, PAIRS:].min() < -_EXACT_BELOW:
+            self._add_units(analysed.tolist(), sign)
+            return
+        m, d, x = self._columns(analysed)
+        self._add_fields(_products(m, d, x), sign)
+        self._add_fields(_counts(m, d, self._layout.metrics), sign, first=_FIELDS.index("present"))
+
+    def add_row(self, row: Row, sign: int) -> None:
+        """The same for one unit of any size."""
+        if row[FLAGS] & CROSSOVER:
+            self._add_header(sign, 1, 0, 0, 0, 0)
+            return
+        self._add_header(sign, 1, 1, row[REQUESTS], row[MISSING], int(row[MISSING] > 0))
+        self._add_units([row], sign)
+
+    def _add_header(self, sign: int, exposed: int, units: int, requests: int, missing: int, missing_units: int) -> None:
+        amounts = (exposed, units, exposed - units, requests, missing, missing_units)
+        self.header = [held + sign * amount for held, amount in zip(self.header, amounts, strict=True)]
+
+    def _columns(self, rows: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+        layout = self._layout
+        m = rows[:, [column_of(place) for place in range(len(layout.metrics))]]
+        m = np.minimum(m, [_INT64_MAX if cap is None else min(cap, _INT64_MAX) for cap in layout.caps])
+        d = rows[:, [max(column, 0) for column in layout.denominators]]
+        x = rows[:, [column or 0 for column in layout.covariates]]
+        for place, column in enumerate(layout.denominators):
+            if column == layout.ONE:
+                d[:, place] = 1
+            elif column <= layout.OTHER:
+                d[:, place] = m[:, layout.OTHER - column]
+            if layout.covariates[place] is None:
+                x[:, place] = 0
+        return m, d, x
+
+    def _add_fields(self, columns: Iterable[list[int]], sign: int, *, first: int = 0) -> None:
+        for field, amounts in enumerate(columns, first):
+            for place, amount in enumerate(amounts):
+                self.metrics[place][field] += sign * amount
+
+    def _add_units(self, rows: Iterable[Row], sign: int) -> None:
+        for row in rows:
+            for place, terms in enumerate(_terms(row, self._layout)):
+                fields = self.metrics[place]
+                for field, amount in enumerate(terms):
+                    fields[field] += sign * amount
+
+    def numbers(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"header": self.header, "metrics": self.metrics}
+
+    def plus(self, other: "CellSums") -> "CellSums":
+        """Both together."""
+        total = CellSums(self._layout)
+        total.header = [a + b for a, b in zip(self.header, other.header, strict=True)]
+        total.metrics = [
+            [a + b for a, b in zip(mine, theirs, strict=True)]
+            for mine, theirs in zip(self.metrics, other.metrics, strict=True)
+        ]
+        return total
+
+    def published(self) -> dict[str, Any]:
+        """In the shape of `Cell`."""
+        metrics = {
+            metric.name: {
+                name: big(value) if name in _BIG_FIELDS else value for name, value in zip(_FIELDS, fields, strict=True)
+            }
+            for metric, fields in zip(self._layout.metrics, self.metrics, strict=True)
+        }
+        return {**dict(zip(_HEADER, self.header, strict=True)), "metrics": metrics, "days": {}}
+
+
+def _requests_of(rows: Matrix) -> tuple[int, int, int]:
+    missing = rows[:, MISSING]
+    return int(rows[:, REQUESTS].sum()), int(missing.sum()), int((missing > 0).sum())
+
+
+def _products(m: Matrix, d: Matrix, x: Matrix) -> list[list[int]]:
+    dots = [_dot(a, b) for a, b in ((m, m), (d, d), (m, d))]
+    if not x.any():
+        none = [0] * m.shape[1]
+        return [_total(m), _total(d), *dots, none, none, none, none]
+    return [_total(m), _total(d), *dots, _total(x), *(_dot(a, x) for a in (x, m, d))]
+
+
+def _total(values: Matrix) -> list[int]:
+    """Exact sums of columns: halves of 32 bits, so that 2^31 rows fit."""
+    high, low = (values >> 32).sum(axis=0).tolist(), (values & (2**32 - 1)).sum(axis=0).tolist()
+    return [(h << 32) + w for h, w in zip(high, low, strict=True)]
+
+
+def _dot(a: Matrix, b: Matrix) -> list[int]:
+    """Exact sums of products by column, for |a|, |b| < 2^61."""
+    if float(np.abs(a).max()) * float(np.abs(b).max()) * len(a) < _EXACT_BELOW:
+        return [int(total) for total in (a * b).sum(axis=0)]
+    a1, a0, b1, b0 = a >> _LIMB, a & _LIMB_MASK, b >> _LIMB, b & _LIMB_MASK
+    parts = zip(_total(a1 * b1), _total(a1 * b0), _total(a0 * b1), _total(a0 * b0), strict=True)
+    return [(hh << 2 * _LIMB) + ((hl + lh) << _LIMB) + ll for hh, hl, lh, ll in parts]
+
+
+def _counts(m: Matrix, d: Matrix, metrics: Sequence[Metric]) -> list[list[int]]:
+    present, hits = (d > 0).sum(axis=0).tolist(), (m > 0).sum(axis=0).tolist()
+    misses = (m < d).sum(axis=0).tolist()
+    shares = [0] * len(metrics)
+    for place, metric in enumerate(metrics):
+        if metric.kind == "proportion":
+            ones, of = m[:, place] // metric.scale, d[:, place]
+            misses[place] = int((ones < of).sum())
+            there = of > 0
+            ones, of = ones[there], of[there]
+            # |ones| <= 2^33 as a rule; beyond, the product with SHARE_SCALE would not fit 64 bits.
+            if ones.size and int(ones.max()) < 2**32:
+                shares[place] = sum(_total(((2 * SHARE_SCALE * ones + of) // (2 * of))[:, None]))
+            else:
+                shares[place] = sum(_share(one, n) for one, n in zip(ones.tolist(), of.tolist(), strict=True))
+    return [present, hits, misses, shares]
+
+
+def _share(ones: int, of: int) -> int:
+    """rint(ones / of * SHARE_SCALE), halves up."""
+    return (2 * SHARE_SCALE * ones + of) // (2 * of)
+
+
+def _terms(row: Row, layout: RowLayout) -> list[tuple[int, ...]]:
+    """Per metric what one unit adds, in the order of the fields."""
+    ms: list[int] = []
+    for place, cap in enumerate(layout.caps):
+        m = row[column_of(place)]
+        ms.append(m if cap is None else min(m, cap))
+    terms: list[tuple[int, ...]] = []
+    for place, metric in enumerate(layout.metrics):
+        m, column, x_column = ms[place], layout.denominators[place], layout.covariates[place]
+        d = row[column] if column >= 0 else 1 if column == layout.ONE else ms[layout.OTHER - column]
+        x = 0 if x_column is None else row[x_column]
+        proportion = metric.kind == "proportion"
+        ones = m // metric.scale if proportion else m
+        share = _share(ones, d) if proportion and d > 0 else 0
+        counts = (int(d > 0), int(m > 0), int(ones < d), share)
+        terms.append((m, d, m * m, d * d, m * d, x, x * x, m * x, d * x, *counts))
+    return terms
