@@ -79,6 +79,29 @@ def test_fisher_of_a_hundred_million_units_ends_and_is_small() -> None:
     assert float(found.p_value) == pytest.approx(2 * 0.5**60, rel=1e-6)
 
 
+def test_fisher_of_a_rare_event_in_a_million_million_units_keeps_its_digits() -> None:
+    n = 10**12
+    found = st.proportion_test(n, 3, n, 20, alpha=0.05, method="exact")
+    assert float(found.p_value) == pytest.approx(float(stats.binomtest(3, 23).pvalue), rel=1e-8)
+
+
+def test_fisher_with_too_many_tables_falls_back_to_z_and_says_so() -> None:
+    n = 10**12
+    found = st.proportion_test([n, n], [n // 2, 0], [n, n], [n // 2 + 10**6, n // 2], alpha=0.05, method="exact")
+    assert found.exact.tolist() == [False, True]
+    assert float(found.p_value[0]) == pytest.approx(2 * stats.norm.sf(10**6 / (n / 2) ** 0.5), rel=1e-5)
+    assert float(found.p_value[1]) == 0.0
+
+
+def test_fisher_equals_scipy_when_rows_are_many_and_of_all_sizes() -> None:
+    generator = np.random.default_rng(9)
+    n = 10 ** generator.integers(0, 6, (60, 2))
+    s: IntArray = generator.binomial(n, 0.2)
+    found = st.proportion_test(n[:, 0], s[:, 0], n[:, 1], s[:, 1], alpha=0.05, method="exact")
+    tables = np.stack([s, n - s], axis=1)
+    np.testing.assert_allclose(found.p_value, [stats.fisher_exact(table).pvalue for table in tables], rtol=1e-7)
+
+
 def test_an_empty_arm_says_nothing() -> None:
     found = st.proportion_test(0, 0, 10, 3, alpha=0.05)
     assert np.isnan(found.p_value)

@@ -7,6 +7,7 @@ is `confidence_sequence` and `count_sequence`. p-values come from survival funct
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from splitgauge.statistics.arguments import (
@@ -138,7 +139,8 @@ def proportion_test(
         successes_control, successes_treatment: of them, counts.
         alpha: two-sided error, in (0, 1).
         method: `unpooled` or `pooled` variance of z (Fisher's test where all or none of an arm succeeded), or `exact`
-            (Fisher's throughout).
+            (Fisher's throughout, but where it would add up over four million tables: there z has all the digits that
+            matter, and stands).
     Returns: `ProportionTest`; nan while an arm has no unit.
     Raises: ContractError where something is no count, successes exceed n, shapes do not fit, or the method is unknown.
     Assumes: one look, at the planned end; one outcome per unit.
@@ -167,9 +169,11 @@ def proportion_test(
     se = np.sqrt(variance)
     statistic = (p_t - p_c) / np.where(se > 0, se, np.nan)
     constant = (s_c == 0) | (s_c == n_c) | (s_t == 0) | (s_t == n_t)
-    exact = some & (constant | (method == "exact"))
-    p_value = np.array(2 * special.ndtr(-np.abs(statistic)))
-    p_value[exact] = _fisher(n_c[exact], s_c[exact], n_t[exact], s_t[exact])
+    wanted = some & (constant | (method == "exact"))
+    fisher = np.full(shape, np.nan)
+    fisher[wanted] = _fisher(n_c[wanted], s_c[wanted], n_t[wanted], s_t[wanted])
+    exact = ~np.isnan(fisher)
+    p_value = np.where(exact, fisher, 2 * special.ndtr(-np.abs(statistic)))
     lower, upper = _newcombe(n_c, p_c, n_t, p_t, -special.ndtri(level / 2))
     return ProportionTest(p_t - p_c, se, statistic, p_value, lower, upper, np.asarray(exact))
 
@@ -224,49 +228,45 @@ def _wilson(n: FloatArray, p: FloatArray, z: FloatArray) -> tuple[FloatArray, Fl
 
 
 def _fisher(n_c: FloatArray, s_c: FloatArray, n_t: FloatArray, s_t: FloatArray) -> FloatArray:
-    """Two-sided p of each 2x2 table; all rows' tables lie in one flat array, in chunks that bound the memory."""
+    """Two-sided p of each 2x2 table; nan where there are too many tables to add up.
+
+    All rows' tables lie in one flat array, in chunks that bound the memory.
+    """
     k = s_c + s_t
     # The rarer outcome has the shorter list of tables; the p-value is the same.
     flip = 2 * k > n_c + n_t
     k, seen = np.where(flip, n_c + n_t - k, k), np.where(flip, n_t - s_t, s_t)
     low, high = np.maximum(0.0, k - n_c), np.minimum(k, n_t)
-    # Tables 60 standard deviations out have no probability that float64 could add.
-    mean = k * n_t / np.maximum(n_c + n_t, 1.0)
-    reach = 60 * np.sqrt(mean * n_c / np.maximum(n_c + n_t, 1.0)) + 200
-    low = np.minimum(np.maximum(low, np.floor(mean - reach)), seen)
-    high = np.maximum(np.minimum(high, np.ceil(mean + reach)), seen)
-    lengths = (high - low + 1).astype(np.int64)
-    out = np.empty(k.shape)
-    starts = np.concatenate(([0], np.cumsum(lengths)))
+    # Beyond 45 standard deviations (and a Poisson tail) there is no probability that float64 could hold.
+    mean = k * n_t / (n_c + n_t)
+    reach = 45 * np.sqrt(mean * n_c / (n_c + n_t)) + 250
+    low, high = np.maximum(low, np.floor(mean - reach)), np.minimum(high, np.ceil(mean + reach))
+    lengths = high - low + 1
+    out = np.where((seen < low) | (seen > high), 0.0, np.nan)
+    todo = np.flatnonzero((out != 0) & (lengths <= _CHUNK))
+    starts = np.concatenate(([0.0], np.cumsum(lengths[todo])))
     first = 0
-    while first < k.size:
+    while first < todo.size:
         last = max(first + 1, int(np.searchsorted(starts, starts[first] + _CHUNK, side="right")) - 1)
-        rows = slice(first, last)
-        out[rows] = _tables(n_c[rows], n_t[rows], k[rows], seen[rows], low[rows], lengths[rows])
+        rows = todo[first:last]
+        out[rows] = _tables(n_c[rows], n_t[rows], k[rows], seen[rows], low[rows], lengths[rows].astype(np.int64))
         first = last
     return out
 
 
 def _tables(
-    n_c: FloatArray,
-    n_t: FloatArray,
-    k: FloatArray,
-    seen: FloatArray,
-    low: FloatArray,
-    lengths: np.ndarray[tuple[int], np.dtype[np.int64]],
+    n_c: FloatArray, n_t: FloatArray, k: FloatArray, seen: FloatArray, low: FloatArray, lengths: npt.NDArray[np.int64]
 ) -> FloatArray:
     begin = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-
-    def spread(per_row: FloatArray) -> FloatArray:
-        return np.repeat(per_row, lengths)
-
-    table = np.arange(int(lengths.sum())) - spread(begin - low)
-    g = special.gammaln
-    c, t, total = spread(n_c), spread(n_t), spread(k)
-    log_p = -(g(table + 1) + g(t - table + 1) + g(total - table + 1) + g(c - total + table + 1))
-    peak = np.maximum.reduceat(log_p, begin)
-    weight = np.exp(log_p - spread(peak))
-    at = weight[begin + (seen - low).astype(np.int64)]
-    counted = np.where(weight <= spread(at) * _TIES, weight, 0.0)
-    # Divided by the sum of all tables: what gammaln loses at large n is common to all of them.
+    table = np.arange(float(lengths.sum())) - np.repeat(begin - low, lengths)
+    c, t, total = np.repeat(n_c, lengths), np.repeat(n_t, lengths), np.repeat(k, lengths)
+    # Each table from the one before, by the ratio of their probabilities: logarithms of factorials of 1e12 units would
+    # have no digits left. Every row starts again at 0.
+    step = np.log((total - table + 1) * (t - table + 1)) - np.log(table * (c - total + table))
+    step[begin] = 0.0
+    step[begin[1:]] = -np.add.reduceat(step, begin)[:-1]
+    log_p = np.cumsum(step)
+    weight = np.exp(log_p - np.repeat(np.maximum.reduceat(log_p, begin), lengths))
+    at = np.repeat(weight[begin + (seen - low).astype(np.int64)], lengths)
+    counted = np.where(weight <= at * _TIES, weight, 0.0)
     return np.minimum(np.add.reduceat(counted, begin) / np.add.reduceat(weight, begin), 1.0)
