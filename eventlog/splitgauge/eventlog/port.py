@@ -71,7 +71,10 @@ class EventLog(Protocol):
         ...
 
     async def read(self, topic: str, partition: int, start: int, *, limit: int = 500) -> list[StoredRecord]:
-        """Up to `limit` events from offset `start` on, in order; empty at the end."""
+        """Up to `limit` events from offset `start` on, in order; empty only at the end.
+
+        Fewer than `limit` do not mean the end: an engine may cut batches of large events.
+        """
         ...
 
     async def bounds(self, topic: str) -> dict[int, Bounds]:

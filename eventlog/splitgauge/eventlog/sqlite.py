@@ -29,9 +29,8 @@ from splitgauge.schemas.errors import ConflictError, LogError, LogUnavailableErr
 
 __all__ = ["SqliteEventLog"]
 
-READ_AT_ONCE = 64
-"""Events that are read in the event loop itself (some 60 us); more go to a thread, which costs some 80 us by itself."""
 READING_THREADS = 2
+"""For reads that would hold up the event loop; quick ones stay in it, since the way to a thread and back costs more."""
 TRIM_AT_ONCE = 5_000
 """Events forgotten in one transaction: appends wait for some 10 ms of it at most."""
 WATCH_EVERY_S = 0.025
@@ -182,7 +181,7 @@ class SqliteEventLog:
 
     async def _read(self, topic: str, partition: int, start: int, limit: int) -> list[StoredRecord]:
         table = self._table(topic, partition)
-        if min(limit, self._reader.backlog(table, start)) <= READ_AT_ONCE:
+        if self._reader.is_quick(table, start, limit):
             return self._reader.read(table, start, limit)
         return await self._in_thread(partial(self._reader.read, table, start, limit))
 

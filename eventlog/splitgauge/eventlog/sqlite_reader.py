@@ -22,6 +22,9 @@ __all__ = ["Reader"]
 
 BATCH_BYTES = 32 * 1024 * 1024
 """What callers sent can be large: 500 requests with a picture each may not fill the memory."""
+QUICK_EVENTS = 500
+QUICK_BYTES = 512 * 1024
+"""Some 0.5 ms together."""
 FIRST_EVENTS = 64
 """Read while nothing is known of their size."""
 
@@ -44,18 +47,19 @@ class Reader:
         size = 0
         while len(batch) < limit and size < BATCH_BYTES:
             wanted = min(limit - len(batch), self._affordable(table, BATCH_BYTES - size))
-            part = self._part(table, start, wanted)
+            part, part_size = self._part(table, start, wanted)
             batch += part
             if len(part) < wanted:
                 break
             start = part[-1].offset + 1
-            size += sum(len(event.value) for event in part)
+            size += part_size
             self._sizes[table] = size // len(batch)
         return batch
 
-    def backlog(self, table: Table, start: int) -> int:
-        """How many events from `start` on are known to be there; there may be more by now."""
-        return self._ends.get(table, 0) - start
+    def is_quick(self, table: Table, start: int, limit: int) -> bool:
+        """Whether reading takes less than a millisecond, as far as is known: there may be more by now."""
+        events = min(limit, self._ends.get(table, 0) - start)
+        return events <= QUICK_EVENTS and events * self._sizes.get(table, 0) <= QUICK_BYTES
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Of the topic's partitions."""
@@ -83,7 +87,8 @@ class Reader:
         known = self._sizes.get(table)
         return FIRST_EVENTS if known is None else max(1, size // max(1, known))
 
-    def _part(self, table: Table, start: int, limit: int) -> list[StoredRecord]:
+    def _part(self, table: Table, start: int, limit: int) -> tuple[list[StoredRecord], int]:
+        """Events and the bytes of their values."""
         try:
             with mapped(f"{table.topic}, partition {table.partition}"), self._connections.use() as connection:
                 row = connection.only_row(_read_sql(table), (start, limit, table.name, table.topic, table.partition))
@@ -96,7 +101,8 @@ class Reader:
         complete = table.compacted or _is_complete(places, values, start=max(start, begin), end=end, limit=limit)
         if not complete:
             raise self._first_missing(table, max(start, begin), end)
-        return list(map(_stored, zip(repeat(table.topic), repeat(table.partition), places, keys, values, strict=False)))
+        rows = zip(repeat(table.topic), repeat(table.partition), places, keys, values, strict=False)
+        return list(map(_stored, rows)), len(packed[-1] or b"")
 
     def _first_damaged(self, table: Table, start: int, limit: int) -> LogDamagedError | None:
         """The first offset that cannot be read: a packed read knows only that there is one."""

@@ -103,12 +103,13 @@ async def test_a_killed_writer_leaves_every_acknowledged_append_and_none_in_part
     async with running(WRITER, tmp_path) as writer:
         acknowledged = await lines(writer, 1 + random.Random(seed).randrange(1, 200))
         acknowledged += await killed(writer)
+    reader = SqliteEventLog.open_readonly(tmp_path)  # nobody has tidied up yet
+    found = {partition: await reader.read(OBSERVATIONS.name, partition, 0, limit=100_000) for partition in range(2)}
+    await reader.close()
     log = SqliteEventLog.open(tmp_path)
-    stored = [
-        event.value.decode()
-        for partition in range(2)
-        for event in await log.read(OBSERVATIONS.name, partition, 0, limit=100_000)
-    ]
+    for partition, events in found.items():
+        assert await log.read(OBSERVATIONS.name, partition, 0, limit=100_000) == events
+    stored = [event.value.decode() for events in found.values() for event in events]
     batches: dict[str, int] = {}
     for value in stored:
         batches[value.rpartition(".")[0]] = batches.get(value.rpartition(".")[0], 0) + 1
