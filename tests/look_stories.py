@@ -82,7 +82,7 @@ def window(
         positions=upto,
         decisions_offset=0,
         as_of=at(as_of_s),
-        digests={partition: "00" * 32 for partition in upto},
+        digests=dict.fromkeys(upto, "00" * 32),
         epochs={str(number): dict(cells) for number, cells in enumerate(epochs, start=1)},
     )
 

@@ -3,8 +3,11 @@
 from splitgauge.analyzer.analysis import Look, analyse, decisions_read, empty_window, encode_analysis, look
 from splitgauge.analyzer.cadence import is_worth_logging
 from splitgauge.analyzer.proposals import ProposedDecision, propose
+from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
 
 __all__ = [
+    "Analyzer",
+    "AnalyzerSettings",
     "Look",
     "ProposedDecision",
     "analyse",

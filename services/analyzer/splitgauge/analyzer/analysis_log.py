@@ -1,0 +1,67 @@
+"""The analyses topic as the analyzer uses it: followed, folded into accepted looks, written to, and read back.
+
+Owns the I/O around `splitgauge.experiments.looks`, which says what is accepted. One `AnalysisLog` belongs to one event
+loop.
+"""
+
+from splitgauge.analyzer.analysis import Look
+from splitgauge.eventlog.port import EventLog, Record, StoredRecord
+from splitgauge.experiments.looks import AcceptedLook, Looks
+from splitgauge.schemas.envelope import SOURCES, wrap
+from splitgauge.schemas.topics import ANALYSES
+
+__all__ = ["AnalysisLog"]
+
+
+class AnalysisLog:
+    """The last accepted look of every experiment, kept up to date, and the door through which new ones go."""
+
+    def __init__(self, log: EventLog, *, instance: str) -> None:
+        self._log = log
+        self._instance = instance
+        self._looks = Looks()
+        self._positions: dict[int, int] = {}
+
+    def last(self, experiment_id: str) -> AcceptedLook | None:
+        """The experiment's last accepted look, as far as is read."""
+        return self._looks.last(experiment_id)
+
+    async def catch_up(self) -> None:
+        """Read to the present end. Raises: UnknownRulesError, LogDamagedError, LogUnavailableError."""
+        for partition, bounds in (await self._log.bounds(ANALYSES.name)).items():
+            while (position := self._positions.setdefault(partition, bounds.start)) < bounds.end:
+                self._take(await self._log.read(ANALYSES.name, partition, position))
+
+    async def follow(self) -> None:
+        """Stay up to date until cancelled: another analyzer may write too. Raises: as `catch_up`."""
+        await self.catch_up()
+        async for records in self._log.follow(ANALYSES.name, dict(self._positions)):
+            self._take(records)
+
+    async def append(self, look: Look) -> AcceptedLook | None:
+        """Log a look and read back what became of it: None where another analyzer was faster.
+
+        Raises: as `catch_up`; LogUnavailableError where the log does not take it.
+        """
+        experiment_id = look.data.experiment_id
+        event = wrap(
+            look.value,
+            type="splitgauge.analysis.v1",
+            id=look.id,
+            source=SOURCES["analyzer"],
+            time=look.data.looked_at,
+            subject=experiment_id,
+            key=experiment_id,
+            instance=self._instance,
+        )
+        await self._log.append(ANALYSES.name, [Record(event, experiment_id.encode())])
+        await self.catch_up()
+        last = self.last(experiment_id)
+        return last if last is not None and last.id == look.id else None
+
+    def _take(self, records: list[StoredRecord]) -> None:
+        for record in records:
+            # `follow` and `catch_up` read the same events; between a check and its step here nobody else runs.
+            if record.offset >= self._positions[record.partition]:
+                self._positions[record.partition] = record.offset + 1
+                self._looks.take(record.offset, record.value)

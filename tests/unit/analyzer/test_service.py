@@ -1,0 +1,272 @@
+"""The analyzer on the log in memory: looks are taken, accepted, and acted on; crashes and rivals change nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from look_stories import (
+    EXPERIMENT,
+    HOUR_S,
+    PERSON,
+    START_US,
+    analysis_event,
+    at,
+    cell,
+    rate,
+    specification,
+    window,
+    workload,
+)
+from splitgauge.analyzer import Analyzer, AnalyzerSettings, decisions_read, look
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.memory import MemoryEventLog
+from splitgauge.eventlog.port import Record
+from splitgauge.experiments import ExperimentState
+from splitgauge.experiments.commands import (
+    activate_experiment,
+    define_experiment,
+    define_workload,
+    dismiss_recommendation,
+    pause_experiment,
+)
+from splitgauge.experiments.looks import AcceptedLook, Looks
+from splitgauge.schemas import instants
+from splitgauge.schemas.codec import encode
+from splitgauge.schemas.decision import DecisionData
+from splitgauge.schemas.envelope import SOURCES, parse, wrap
+from splitgauge.schemas.tables import WindowData
+from splitgauge.schemas.topics import ANALYSES, DECISIONS, WINDOWS
+
+NOW_US = START_US + round(48 * HOUR_S) * instants.SECOND_US
+FAST = AnalyzerSettings(debounce_s=0.0, interval_s=0.01, retry_s=0.0)
+PATIENT = AnalyzerSettings(debounce_s=0.0, interval_s=3600.0)
+
+
+def better(upto: int = 1000) -> WindowData:
+    return window(
+        {
+            "control": cell(3000, success=rate(3000, 30), correct=rate(3000, 900)),
+            "challenger": cell(3000, success=rate(3000, 30), correct=rate(3000, 300)),
+        },
+        positions={0: upto},
+    )
+
+
+async def begin(log: MemoryEventLog, **changes: object) -> DecisionLog:
+    """An active experiment in the log."""
+    decisions = DecisionLog(log, source=SOURCES["console"], instance="c1")
+    commands: list[Callable[[], DecisionData]] = [
+        lambda: define_workload(decisions.registry, workload(1), PERSON),
+        lambda: define_workload(decisions.registry, workload(2), PERSON),
+        lambda: define_experiment(decisions.registry, EXPERIMENT, specification(**changes), PERSON),
+        lambda: activate_experiment(decisions.registry, EXPERIMENT, PERSON),
+    ]
+    for number, command in enumerate(commands):
+        assert (await decisions.propose(command(), event_id=f"p{number}", time_us=START_US)).accepted
+    return decisions
+
+
+async def publish(log: MemoryEventLog, data: WindowData) -> None:
+    event = wrap(
+        encode(data.model_dump(mode="json")),
+        type="splitgauge.window.v1",
+        id=f"w{data.positions}",
+        source=SOURCES["aggregator"],
+        time=at(0),
+    )
+    await log.append(WINDOWS.name, [Record(event, EXPERIMENT.encode())])
+
+
+@asynccontextmanager
+async def analyzing(log: MemoryEventLog, settings: AnalyzerSettings = FAST) -> AsyncGenerator[Analyzer]:
+    analyzer = Analyzer(log, clock=lambda: NOW_US, settings=settings)
+    task = asyncio.create_task(analyzer.run())
+    try:
+        yield analyzer
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - what is waited for is seen only by reading the log again
+            await asyncio.sleep(0.005)
+
+
+async def looks_in(log: MemoryEventLog) -> list[AcceptedLook]:
+    fold = Looks()
+    records = await log.read(ANALYSES.name, 0, 0, limit=10_000)
+    return [found for record in records if (found := fold.take(record.offset, record.value)) is not None]
+
+
+async def state_in(log: MemoryEventLog) -> ExperimentState:
+    decisions = DecisionLog(log, source=SOURCES["console"], instance="reader")
+    return (await decisions.catch_up()).experiments[EXPERIMENT]
+
+
+async def test_winner_is_promoted_on_the_evidence_of_an_accepted_look() -> None:
+    log = MemoryEventLog()
+    decisions = await begin(log)
+    async with analyzing(log):
+        await publish(log, better())
+        await until(lambda: _completed(log))
+    await decisions.catch_up()
+    last = decisions.history.judged[-1].decision
+
+    assert last is not None
+    assert (last.action, last.variant, last.actor.kind) == ("promote", "challenger", "analyzer")
+    [deciding] = [one for one in await looks_in(log) if last.evidence and one.id == last.evidence.id]
+    assert last.evidence is not None
+    assert (last.evidence.sha256, last.evidence.revision) == (deciding.sha256, deciding.data.revision)
+    assert last.reason == deciding.data.verdict.reason
+    assert decisions.registry.workloads["1"].serves.url == "http://endpoint-2.test/"
+
+
+async def test_completed_experiment_is_looked_at_no_more() -> None:
+    log = MemoryEventLog()
+    await begin(log)
+    async with analyzing(log):
+        await publish(log, better())
+        await until(lambda: _completed(log))
+        before = await looks_in(log)
+        await publish(log, better(2000))
+        await asyncio.sleep(0.05)
+
+    assert await looks_in(log) == before
+
+
+async def test_experiment_without_observations_is_looked_at_until_its_maximum_duration() -> None:
+    log = MemoryEventLog()
+    await begin(log, maximum_duration_s=HOUR_S)
+    async with analyzing(log):
+        await until(lambda: _completed(log))
+
+    [only] = await looks_in(log)
+    assert (only.data.positions, only.data.verdict.step) == ({}, 3)
+    assert (await state_in(log)).winner is None
+
+
+async def test_paused_experiment_is_looked_at_and_left_alone() -> None:
+    log = MemoryEventLog()
+    decisions = await begin(log)
+    await decisions.propose(pause_experiment(decisions.registry, EXPERIMENT, PERSON), event_id="p", time_us=NOW_US)
+    await publish(log, better())
+    async with analyzing(log):
+        await until(lambda: _has_looks(log, 1))
+        await asyncio.sleep(0.05)
+
+    [only] = await looks_in(log)
+    assert (only.data.verdict.step, only.data.verdict.proposal) == (8, None)
+    assert (await state_in(log)).status == "paused"
+
+
+async def test_look_that_was_logged_before_a_crash_is_acted_on_after_it() -> None:
+    log = MemoryEventLog()
+    await begin(log)
+    taken = await _look_as_crashed(log)
+    async with analyzing(log, PATIENT):
+        await until(lambda: _completed(log))
+
+    decision = parse((await log.read(DECISIONS.name, 0, 4))[0].value)
+    assert decision.data["evidence"]["id"] == taken
+    assert len(await looks_in(log)) == 1
+
+
+async def test_two_analyzers_make_one_chain_and_one_decision() -> None:
+    log = MemoryEventLog()
+    decisions = await begin(log)
+    async with analyzing(log), analyzing(log):
+        for upto in range(1, 6):
+            await publish(log, better(upto * 1000))
+        await until(lambda: _completed(log))
+    await decisions.catch_up()
+
+    made = [one for one in decisions.history.judged if one.accepted and one.decision and one.decision.evidence]
+    assert len(made) == 1
+    ids = [one.id for one in await looks_in(log)]
+    assert [one.data.previous and one.data.previous.id for one in await looks_in(log)] == [None, *ids[:-1]]
+
+
+async def test_recommendation_is_made_once_and_not_again_after_it_was_dismissed() -> None:
+    log = MemoryEventLog()
+    decisions = await begin(log, policy={"promote": "recommend"})
+    await publish(log, better())
+    async with analyzing(log):
+        await until(lambda: _recommends(log))
+        await decisions.catch_up()
+        standing = decisions.registry.experiments[EXPERIMENT].recommendation
+        assert standing is not None
+        dismissal = dismiss_recommendation(decisions.registry, EXPERIMENT, standing.id, PERSON)
+        await decisions.propose(dismissal, event_id="dismissed", time_us=NOW_US)
+        seen = len(await looks_in(log))
+        await until(lambda: _has_looks(log, seen + 1))
+        await asyncio.sleep(0.05)
+    await decisions.catch_up()
+
+    actions = [one.decision.action for one in decisions.history.judged if one.decision is not None]
+    assert actions.count("recommend") == 1
+
+
+async def test_window_that_went_back_is_not_used() -> None:
+    log = MemoryEventLog()
+    await begin(log, policy={"promote": "off"})
+    await publish(log, better(2000))
+    async with analyzing(log):
+        await until(lambda: _has_looks(log, 1))
+    await publish(log, better(1000))  # all that a log compacted meanwhile holds
+    async with analyzing(log):
+        await asyncio.sleep(0.05)
+
+    assert [one.data.positions for one in await looks_in(log)] == [{0: 2000}]
+
+
+async def test_window_made_from_decisions_not_read_yet_waits_for_them() -> None:
+    log = MemoryEventLog()
+    decisions = await begin(log)
+    ahead = better().model_copy(update={"decisions_offset": 5})
+    await publish(log, ahead)
+    async with analyzing(log):
+        await asyncio.sleep(0.05)
+        assert await looks_in(log) == []
+        pause = pause_experiment(decisions.registry, EXPERIMENT, PERSON)
+        await decisions.propose(pause, event_id="p", time_us=NOW_US)
+        await until(lambda: _has_looks(log, 1))
+
+    assert (await looks_in(log))[0].data.decisions.upto == 5
+
+
+async def test_what_is_no_window_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    log = MemoryEventLog()
+    await begin(log)
+    await log.append(WINDOWS.name, [Record(b"garbage", b"x")])
+    async with analyzing(log):
+        await publish(log, better())
+        await until(lambda: _completed(log))
+
+    assert "not JSON" in caplog.text
+
+
+async def _completed(log: MemoryEventLog) -> bool:
+    return (await state_in(log)).status == "completed"
+
+
+async def _recommends(log: MemoryEventLog) -> bool:
+    return (await state_in(log)).recommendation is not None
+
+
+async def _has_looks(log: MemoryEventLog, count: int) -> bool:
+    return len(await looks_in(log)) >= count
+
+
+async def _look_as_crashed(log: MemoryEventLog) -> str:
+    """An analyzer's look in the log, without the decision that follows. Returns its id."""
+    decisions = DecisionLog(log, source=SOURCES["analyzer"], instance="crashed")
+    state = (await decisions.catch_up()).experiments[EXPERIMENT]
+    read = decisions_read(decisions.history, decisions.history.end)
+    taken = look(state, better(), looked_at=at(48 * HOUR_S), previous=None, decisions=read)
+    await log.append(ANALYSES.name, [Record(analysis_event(taken), EXPERIMENT.encode())])
+    return taken.id
