@@ -6,9 +6,10 @@ here only what cannot be expressed is refused (an unknown subject, a split that 
 
 from dataclasses import dataclass
 
-from splitgauge.experiments.assignment import SLOTS, coverage_slots
+from splitgauge.experiments.assignment import SLOTS
+from splitgauge.experiments.lifecycle import expect_legal
 from splitgauge.experiments.split_table import lay_out, remove, reweight
-from splitgauge.experiments.state import ExperimentState, Registry, WorkloadState
+from splitgauge.experiments.state import ExperimentState, Registry, WorkloadState, ramp_ladder
 from splitgauge.schemas.decision import (
     Action,
     Activation,
@@ -19,7 +20,7 @@ from splitgauge.schemas.decision import (
     Recommendation,
     Subject,
 )
-from splitgauge.schemas.errors import ContractError, IllegalStepError, UnknownSubjectError
+from splitgauge.schemas.errors import ContractError, IllegalStepError, StaleRevisionError, UnknownSubjectError
 from splitgauge.schemas.experiment import ExperimentSpecification, VariantSpecification
 from splitgauge.schemas.workload import Workload, WorkloadConfiguration
 
@@ -32,6 +33,7 @@ __all__ = [
     "define_workload",
     "discard_experiment",
     "dismiss_recommendation",
+    "expect_legal_now",
     "find_experiment",
     "find_workload",
     "initialize_log",
@@ -99,7 +101,7 @@ def define_workload(registry: Registry, workload: Workload, by: By) -> DecisionD
 
 def redefine_workload(registry: Registry, workload: Workload, by: By) -> DecisionData:
     """A workload defined anew; it also serves the new definition from then on."""
-    key, state = find_workload(registry, workload.id)
+    key, state = find_workload(registry, workload.key)
     return _decision("workload", key, state.revision, "redefine", by).model_copy(update={"workload": workload})
 
 
@@ -122,6 +124,8 @@ def define_experiment(
 ) -> DecisionData:
     """A new draft, or a draft written anew."""
     known = registry.experiments.get(experiment_id)
+    if known is not None:
+        expect_legal_now(known, "define", by)
     revision = known.revision if known is not None else 0
     for place, variant in enumerate(specification.variants):
         _resolve(registry, specification, variant, place)
@@ -136,7 +140,7 @@ def discard_experiment(registry: Registry, experiment_id: str, by: By) -> Decisi
 
 def activate_experiment(registry: Registry, experiment_id: str, by: By) -> DecisionData:
     """Start it: every variant's configuration and price resolved and frozen, the split laid out, the gates set."""
-    state = find_experiment(registry, experiment_id)
+    state = _legal(registry, experiment_id, "activate", by)
     specification = state.specification
     keys = {specification.base, *(str(v.workload_id) for v in specification.variants if v.workload_id is not None)}
     variants = {
@@ -144,15 +148,14 @@ def activate_experiment(registry: Registry, experiment_id: str, by: By) -> Decis
         for place, variant in enumerate(specification.variants)
     }
     table = lay_out(specification.weights)
-    shares = table.shares()
-    joint = sum(shares[name] for name in specification.challenger_names)
-    ramp = specification.ramp
-    first = ramp.steps[0].share if ramp is not None else joint
+    counts = table.counts()
+    joint = sum(counts[name] for name in specification.challenger_names) / SLOTS
+    ladder = ramp_ladder(specification.ramp, joint)
     activation = Activation(
         variants=variants,
         table=table.to_runs(),
-        workload_revisions={key: find_workload(registry, key)[1].revision for key in sorted(keys)},
-        coverage_slots=coverage_slots(first, joint) if first < joint else SLOTS,
+        workload_revisions={key: registry.workloads[key].revision for key in sorted(keys)},
+        coverage_slots=ladder[0][1] if ladder else SLOTS,
         split_seed=f"{experiment_id}/split",
         coverage_seed=f"{experiment_id}/coverage",
         holdout_seed=f"{experiment_id}/holdout",
@@ -164,11 +167,11 @@ def activate_experiment(registry: Registry, experiment_id: str, by: By) -> Decis
 def _resolve(
     registry: Registry, specification: ExperimentSpecification, variant: VariantSpecification, place: int
 ) -> WorkloadConfiguration:
-    base = find_workload(registry, specification.base)[1].serves
+    base = _referred(registry, specification.base, "/base_workload_id").serves
     if variant.workload is not None:
         configuration = variant.workload
     elif variant.workload_id is not None:
-        configuration = find_workload(registry, variant.workload_id)[1].serves
+        configuration = _referred(registry, str(variant.workload_id), f"/variants/{place}/workload_id").serves
     else:
         raise ContractError("a variant needs a workload", where=f"/variants/{place}")
     if configuration.provider != base.provider:
@@ -178,6 +181,20 @@ def _resolve(
             remedy="Take a workload of the same provider: requests are not translated between them",
         )
     return configuration.overridden(variant.overrides)
+
+
+def _referred(registry: Registry, key: str, where: str) -> WorkloadState:
+    """A workload that a specification refers to: by its id, since a name may go to another one."""
+    state = registry.workloads.get(key)
+    if state is None or state.retired:
+        named = registry.workload(key)
+        raise ContractError(
+            f"there is no workload {key!r}",
+            where=where,
+            remedy=f"Its id is {named.workload.key}" if named is not None else "Define the workload first",
+            code="unknown-workload",
+        )
+    return state
 
 
 def pause_experiment(registry: Registry, experiment_id: str, by: By) -> DecisionData:
@@ -198,34 +215,34 @@ def complete_experiment(registry: Registry, experiment_id: str, by: By, *, winne
 
 def reweight_experiment(registry: Registry, experiment_id: str, weights: dict[str, float], by: By) -> DecisionData:
     """New weights, the fewest slots moved. Opens an epoch."""
-    state = _activated(registry, experiment_id, "reweight")
+    state = _legal(registry, experiment_id, "reweight", by)
+    weights = {**dict.fromkeys(state.removed, 0.0), **weights}
     table = reweight(state.table, weights)
     return _of_experiment(state, "reweight", by).model_copy(update={"weights": weights, "table": table.to_runs()})
 
 
 def ramp_experiment(registry: Registry, experiment_id: str, step: int, by: By) -> DecisionData:
     """Another step of the ramp. `step` is an index into `ExperimentState.ramp_shares`."""
-    state = _activated(registry, experiment_id, "ramp")
+    state = _legal(registry, experiment_id, "ramp", by)
     return _of_experiment(state, "ramp", by).model_copy(update=_ramp_fields(state, step))
 
 
 def _ramp_fields(state: ExperimentState, step: int) -> dict[str, int]:
-    shares = state.ramp_shares
-    if not 0 <= step < len(shares):
-        raise IllegalStepError(f"experiment {state.id!r} has {len(shares)} ramp steps, not step {step}", where="/step")
-    full = step == len(shares) - 1
-    return {"step": step, "coverage_slots": SLOTS if full else coverage_slots(shares[step], state.joint_weight)}
+    slots = state.ramp_slots
+    if not 0 <= step < len(slots):
+        raise IllegalStepError(f"experiment {state.id!r} has {len(slots)} ramp steps, no step {step}", where="/step")
+    return {"step": step, "coverage_slots": slots[step]}
 
 
 def promote_variant(registry: Registry, experiment_id: str, variant: str, by: By) -> DecisionData:
     """Give it all traffic: the experiment ends, the base workload serves its frozen configuration."""
-    state = _activated(registry, experiment_id, "promote")
+    state = _legal(registry, experiment_id, "promote", by)
     return _of_experiment(state, "promote", by).model_copy(update={"variant": variant})
 
 
 def roll_back_variant(registry: Registry, experiment_id: str, variant: str, by: By) -> DecisionData:
     """Give the arm's slots to control; with the last challenger the experiment ends."""
-    state = _activated(registry, experiment_id, "roll_back")
+    state = _legal(registry, experiment_id, "roll_back", by)
     return _of_experiment(state, "roll_back", by).model_copy(update=_roll_back_fields(state, variant))
 
 
@@ -247,11 +264,12 @@ def confirm_recommendation(registry: Registry, experiment_id: str, recommendatio
     standing = state.recommendation
     if standing is None or standing.id != recommendation_id:
         return decision
+    fields: dict[str, object] = {"variant": standing.variant, "step": standing.step}
     if standing.action == "roll_back" and standing.variant is not None:
-        return decision.model_copy(update=_roll_back_fields(state, standing.variant))
+        fields |= _roll_back_fields(state, standing.variant)
     if standing.action == "ramp" and standing.step is not None:
-        return decision.model_copy(update=_ramp_fields(state, standing.step))
-    return decision.model_copy(update={"variant": standing.variant})
+        fields |= _ramp_fields(state, standing.step)
+    return decision.model_copy(update=fields)
 
 
 def dismiss_recommendation(registry: Registry, experiment_id: str, recommendation_id: str, by: By) -> DecisionData:
@@ -260,18 +278,28 @@ def dismiss_recommendation(registry: Registry, experiment_id: str, recommendatio
     return _of_experiment(state, "dismiss", by).model_copy(update={"recommendation_id": recommendation_id})
 
 
-def _activated(registry: Registry, experiment_id: str, action: Action) -> ExperimentState:
-    state = find_experiment(registry, experiment_id)
-    if state.activation is None:
-        raise IllegalStepError(
-            f"experiment {experiment_id!r} is {state.status}: {action} is not legal",
-            where=f"experiment {experiment_id}",
-            remedy="Activate it first",
+def expect_legal_now(state: ExperimentState, action: Action, by: By) -> None:
+    """Refuse before anything is worked out, so that the reason named is the first one.
+
+    Raises: StaleRevisionError where it was decided on another revision; IllegalStepError.
+    """
+    if by.revision is not None and by.revision != state.revision:
+        raise StaleRevisionError(
+            f"experiment {state.id!r} is at revision {state.revision}, not {by.revision}",
+            where=f"experiment {state.id}",
+            remedy="Read it again and decide on what it is now",
         )
+    expect_legal(state, action, by.actor)
+
+
+def _legal(registry: Registry, experiment_id: str, action: Action, by: By) -> ExperimentState:
+    state = find_experiment(registry, experiment_id)
+    expect_legal_now(state, action, by)
     return state
 
 
 def _of_experiment(state: ExperimentState, action: Action, by: By) -> DecisionData:
+    expect_legal_now(state, action, by)
     return _decision("experiment", state.id, state.revision, action, by)
 
 

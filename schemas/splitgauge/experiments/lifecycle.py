@@ -7,15 +7,15 @@ log, to ignore it for the same reason. It is pure: state and decision in, state 
 from collections.abc import Callable
 from dataclasses import replace
 
-from splitgauge.experiments.assignment import SLOTS
 from splitgauge.experiments.legality import expect_revision, required
 from splitgauge.experiments.split_table import SplitTable, from_runs
 from splitgauge.experiments.state import Epoch, ExperimentState, Promotion, Registry
 from splitgauge.experiments.workload_lifecycle import apply_to_workload
-from splitgauge.schemas.decision import Action, DecisionData
+from splitgauge.schemas.decision import Action, Actor, DecisionData
 from splitgauge.schemas.errors import ContractError, IllegalStepError
+from splitgauge.schemas.experiment import ExperimentSpecification
 
-__all__ = ["LEGAL_ACTIONS", "apply"]
+__all__ = ["LEGAL_ACTIONS", "apply", "expect_legal"]
 
 LEGAL_ACTIONS: dict[str, frozenset[Action]] = {
     "draft": frozenset({"define", "discard", "activate"}),
@@ -34,9 +34,12 @@ LEGAL_ACTIONS: dict[str, frozenset[Action]] = {
     ),
     "paused": frozenset({"resume", "reweight", "promote", "roll_back", "complete"}),
     "completed": frozenset(),
-    "discarded": frozenset(),
+    "discarded": frozenset({"define"}),  # nothing was ever assigned under it, so its id is free again
 }
 """Of an experiment, by its state. While it is paused the analyzer decides nothing."""
+
+ANALYZER_ACTIONS: frozenset[Action] = frozenset({"promote", "roll_back", "ramp", "complete", "recommend"})
+"""What the analyzer may do at all; to confirm its own recommendation is not among it."""
 
 
 def apply(registry: Registry, decision: DecisionData, *, offset: int, time_us: int) -> Registry:
@@ -55,13 +58,12 @@ def apply(registry: Registry, decision: DecisionData, *, offset: int, time_us: i
     if before is None:
         after = _define(registry, decision, time_us)
     else:
-        _expect_legal(before, decision)
+        expect_legal(before, decision.action, decision.actor)
+        _expect_bound(decision)
         after = _EFFECTS[decision.action](registry, before, decision, offset, time_us)
         after = replace(after, revision=decision.revision)
     changed = replace(registry, experiments={**registry.experiments, subject.id: after})
-    if after.status == "completed" and after.winner not in {None, after.control}:
-        return _promoted(changed, after)
-    return changed
+    return _promoted(changed, after) if before is not None and _promotes(before, decision) else changed
 
 
 def _initialize(registry: Registry, decision: DecisionData) -> Registry:
@@ -71,16 +73,33 @@ def _initialize(registry: Registry, decision: DecisionData) -> Registry:
     return replace(registry, key_fingerprint=required(decision.key_fingerprint, "key_fingerprint"))
 
 
-def _expect_legal(state: ExperimentState, decision: DecisionData) -> None:
+def expect_legal(state: ExperimentState, action: Action, actor: Actor) -> None:
+    """Raises: IllegalStepError where the state, or who acts, forbids the action."""
     legal = LEGAL_ACTIONS[state.status]
-    if decision.action not in legal:
+    if action not in legal:
         raise IllegalStepError(
-            f"experiment {state.id!r} is {state.status}: {decision.action} is not legal",
+            f"experiment {state.id!r} is {state.status}: {action} is not legal",
             where=f"experiment {state.id}",
             remedy=f"Legal now: {', '.join(sorted(legal))}" if legal else "Define a new experiment",
         )
-    if decision.actor.kind == "analyzer" and state.status == "paused":
-        raise IllegalStepError(f"experiment {state.id!r} is paused: the analyzer decides nothing", where=state.id)
+    if actor.kind != "analyzer":
+        return
+    if state.status == "paused":
+        raise IllegalStepError(
+            f"experiment {state.id!r} is paused: the analyzer decides nothing", where=f"experiment {state.id}"
+        )
+    if action not in ANALYZER_ACTIONS:
+        raise IllegalStepError(f"the analyzer may not {action}: a person does", where=f"experiment {state.id}")
+
+
+def _expect_bound(decision: DecisionData) -> None:
+    """Rule 3: what the analyzer decides follows the very state that it analysed."""
+    evidence = decision.evidence
+    if evidence is not None and evidence.revision + 1 != decision.revision:
+        raise ContractError(
+            f"the evidence saw revision {evidence.revision}, the decision makes {decision.revision}",
+            where="/data/evidence/revision",
+        )
 
 
 def _define(registry: Registry, decision: DecisionData, time_us: int) -> ExperimentState:
@@ -89,8 +108,7 @@ def _define(registry: Registry, decision: DecisionData, time_us: int) -> Experim
             f"there is no experiment {decision.subject.id!r} to {decision.action}",
             where=f"experiment {decision.subject.id}",
         )
-    specification = required(decision.experiment, "experiment")
-    _expect_base(registry, specification.base)
+    specification = _specification_of(registry, decision)
     return ExperimentState(
         id=decision.subject.id,
         specification=specification,
@@ -100,19 +118,29 @@ def _define(registry: Registry, decision: DecisionData, time_us: int) -> Experim
     )
 
 
-def _expect_base(registry: Registry, base: str) -> None:
-    state = registry.workloads.get(base)
-    if state is None or state.retired:
-        raise IllegalStepError(
-            f"there is no workload {base!r}", where="/base_workload_id", remedy="Define the workload first"
+def _specification_of(registry: Registry, decision: DecisionData) -> ExperimentSpecification:
+    specification = required(decision.experiment, "experiment")
+    if specification.id not in {None, decision.subject.id}:
+        raise ContractError(
+            f"the specification is of experiment {specification.id!r}, the decision of {decision.subject.id!r}",
+            where="/data/experiment/id",
         )
+    base = registry.workloads.get(specification.base)
+    if base is None or base.retired:
+        raise IllegalStepError(
+            f"there is no workload {specification.base!r}",
+            where="/base_workload_id",
+            remedy="Define the workload first",
+        )
+    return specification
 
 
 def _redefine(
-    registry: Registry, state: ExperimentState, decision: DecisionData, _offset: int, _time_us: int
+    registry: Registry, state: ExperimentState, decision: DecisionData, _offset: int, time_us: int
 ) -> ExperimentState:
-    specification = required(decision.experiment, "experiment")
-    _expect_base(registry, specification.base)
+    specification = _specification_of(registry, decision)
+    if state.status == "discarded":
+        return ExperimentState(state.id, specification, "draft", decision.revision, defined_at_us=time_us)
     return replace(state, specification=specification)
 
 
@@ -147,7 +175,7 @@ def _activate(
         activated_at_us=time_us,
         step_at_us=time_us,
     )
-    return replace(active, step=0) if active.ramp_shares else active
+    return active if active.specification.ramp is None else replace(active, step=_step_in_force(active))
 
 
 def _expect_room(registry: Registry, state: ExperimentState) -> None:
@@ -172,10 +200,15 @@ def _pause(
 def _resume(
     _registry: Registry, state: ExperimentState, _decision: DecisionData, _offset: int, time_us: int
 ) -> ExperimentState:
-    paused_us = max(0, time_us - (state.paused_at_us or time_us))
+    return replace(_unpaused(state, time_us), status="active")
+
+
+def _unpaused(state: ExperimentState, time_us: int) -> ExperimentState:
+    if state.paused_at_us is None:
+        return state
+    paused_us = max(0, time_us - state.paused_at_us)
     return replace(
         state,
-        status="active",
         paused_at_us=None,
         paused_us=state.paused_us + paused_us,
         step_paused_us=state.step_paused_us + paused_us,
@@ -203,7 +236,17 @@ def _table_of(state: ExperimentState, decision: DecisionData) -> SplitTable:
 
 def _next_epoch(state: ExperimentState, table: SplitTable, offset: int) -> ExperimentState:
     ended = replace(state.epochs[-1], ended_offset=offset)
-    return replace(state, epochs=(*state.epochs[:-1], ended, Epoch(ended.number + 1, table, offset)))
+    after = replace(state, epochs=(*state.epochs[:-1], ended, Epoch(ended.number + 1, table, offset)))
+    return after if after.step is None else replace(after, step=_step_in_force(after))
+
+
+def _step_in_force(state: ExperimentState) -> int:
+    """The last step that the coverage reaches: with another joint weight the same coverage is another share.
+
+    Without this an experiment could stand at an index past the end, and never be ramped to full coverage.
+    """
+    reached = [step for step, slots in enumerate(state.ramp_slots) if slots <= state.coverage_slots]
+    return reached[-1] if reached else 0
 
 
 def _ramp(
@@ -211,10 +254,10 @@ def _ramp(
 ) -> ExperimentState:
     slots = required(decision.coverage_slots, "coverage_slots")
     step = required(decision.step, "step")
-    if not state.ramp_shares:
+    if state.step is None:
         raise IllegalStepError(f"experiment {state.id!r} has no ramp", where=f"experiment {state.id}")
-    if not 0 <= step < len(state.ramp_shares) or not 0 <= slots <= SLOTS:
-        raise ContractError(f"there is no ramp step {step}", where="/step")
+    if not 0 <= step < len(state.ramp_slots) or slots != state.ramp_slots[step]:
+        raise ContractError(f"there is no ramp step {step} with {slots} slots", where="/data/step")
     if decision.actor.kind == "analyzer" and slots <= state.coverage_slots:
         raise IllegalStepError("the analyzer only raises coverage", where=f"experiment {state.id}")
     return replace(state, coverage_slots=slots, step=step, step_at_us=time_us, step_paused_us=0, recommendation=None)
@@ -236,7 +279,7 @@ def _promote(
 def _completed(state: ExperimentState, winner: str | None, offset: int, time_us: int) -> ExperimentState:
     ended = replace(state.epochs[-1], ended_offset=offset)
     return replace(
-        state,
+        _unpaused(state, time_us),
         status="completed",
         epochs=(*state.epochs[:-1], ended),
         winner=winner,
@@ -283,6 +326,8 @@ def _confirm(
         )
     if (decision.variant, decision.step) != (standing.variant, standing.step):
         raise ContractError("the confirmation is not of what was recommended", where="/data/variant")
+    if standing.action == "complete":
+        decision = decision.model_copy(update={"winner": standing.variant})
     return _EFFECTS[standing.action](registry, state, decision, offset, time_us)
 
 
@@ -307,6 +352,13 @@ def _complete(
             remedy="Promote it instead",
         )
     return _completed(state, decision.winner, offset, time_us)
+
+
+def _promotes(before: ExperimentState, decision: DecisionData) -> bool:
+    """Whether it is a promotion, of control too: then the base workload serves what was frozen."""
+    if decision.action == "confirm":
+        return before.recommendation is not None and before.recommendation.action == "promote"
+    return decision.action == "promote"
 
 
 def _promoted(registry: Registry, state: ExperimentState) -> Registry:

@@ -10,10 +10,10 @@ from typing import Literal
 from splitgauge.experiments.assignment import SLOTS
 from splitgauge.experiments.split_table import SplitTable
 from splitgauge.schemas.decision import Activation, Recommendation
-from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.experiment import ExperimentSpecification, Ramp
 from splitgauge.schemas.workload import Workload, WorkloadConfiguration
 
-__all__ = ["Applied", "Epoch", "ExperimentState", "Promotion", "Registry", "Status", "WorkloadState"]
+__all__ = ["Applied", "Epoch", "ExperimentState", "Promotion", "Registry", "Status", "WorkloadState", "ramp_ladder"]
 
 Status = Literal["draft", "active", "paused", "completed", "discarded"]
 
@@ -110,17 +110,18 @@ class ExperimentState:
     @property
     def joint_weight(self) -> float:
         """The challengers' joint share of the split table."""
-        shares = self.table.shares()
-        return sum(shares[name] for name in self.challengers)
+        counts = self.table.counts()
+        return sum(counts[name] for name in self.challengers) / SLOTS  # a float sum of shares could miss 0.3
 
     @property
     def ramp_shares(self) -> tuple[float, ...]:
         """The steps in force: the declared ones below full coverage, then full coverage. Empty without a ramp."""
-        ramp = self.specification.ramp
-        if ramp is None:
-            return ()
-        joint = self.joint_weight
-        return (*(step.share for step in ramp.steps if step.share < joint), joint)
+        return tuple(share for share, _ in ramp_ladder(self.specification.ramp, self.joint_weight))
+
+    @property
+    def ramp_slots(self) -> tuple[int, ...]:
+        """Slots of the coverage gate at each of these steps."""
+        return tuple(slots for _, slots in ramp_ladder(self.specification.ramp, self.joint_weight))
 
     @property
     def fully_covered(self) -> bool:
@@ -128,9 +129,11 @@ class ExperimentState:
         return self.coverage_slots == SLOTS
 
     def running_us(self, now_us: int) -> int:
-        """Time since activation, pauses left out."""
+        """Time since activation, until completion, pauses left out."""
         if self.activated_at_us is None:
             return 0
+        if self.completed_at_us is not None:
+            now_us = min(now_us, self.completed_at_us)
         return now_us - self.activated_at_us - self._paused_us(self.paused_us, now_us)
 
     def step_running_us(self, now_us: int) -> int:
@@ -139,6 +142,22 @@ class ExperimentState:
 
     def _paused_us(self, before_us: int, now_us: int) -> int:
         return before_us + (max(0, now_us - self.paused_at_us) if self.paused_at_us is not None else 0)
+
+
+def ramp_ladder(ramp: Ramp | None, joint_weight: float) -> tuple[tuple[float, int], ...]:
+    """The steps of a ramp: the challengers' joint share of all traffic, and the coverage that gives it.
+
+    The declared steps that stay below full coverage after rounding, then full coverage; empty without a ramp.
+    """
+    if ramp is None:
+        return ()
+    declared = ((step.share, _coverage(step.share, joint_weight)) for step in ramp.steps if joint_weight > 0)
+    return (*((share, slots) for share, slots in declared if slots < SLOTS), (joint_weight, SLOTS))
+
+
+def _coverage(share: float, joint_weight: float) -> int:
+    """At least one slot, however small the step: a re-weighting must not make the next step impossible."""
+    return max(1, round(SLOTS * share / joint_weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +182,7 @@ class Registry:
     def workload(self, id_or_name: str | int) -> WorkloadState | None:
         """By id, else by name; None if there is none or it is retired."""
         found = self.workloads.get(str(id_or_name))
-        if found is None or found.retired:
+        if (found is None or found.retired) and id_or_name != "":  # most workloads have no name
             named = (state for state in self.workloads.values() if state.workload.name == id_or_name)
             found = next((state for state in named if not state.retired), None)
         return found

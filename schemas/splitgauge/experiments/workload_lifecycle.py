@@ -5,7 +5,8 @@ from dataclasses import replace
 from splitgauge.experiments.legality import expect_revision, required
 from splitgauge.experiments.state import Registry, WorkloadState
 from splitgauge.schemas.decision import DecisionData
-from splitgauge.schemas.errors import IllegalStepError
+from splitgauge.schemas.errors import ContractError, IllegalStepError
+from splitgauge.schemas.workload import Workload
 
 __all__ = ["apply_to_workload"]
 
@@ -22,8 +23,7 @@ def apply_to_workload(registry: Registry, decision: DecisionData) -> WorkloadSta
     _refuse_in_use(registry, decision)
     match decision.action:
         case "redefine":
-            workload = required(decision.workload, "workload")
-            _refuse_name_clash(registry, key, workload.name)
+            workload = _workload_of(registry, decision)
             return replace(
                 state,
                 workload=workload,
@@ -33,6 +33,12 @@ def apply_to_workload(registry: Registry, decision: DecisionData) -> WorkloadSta
             )
         case "serve":
             serves = required(decision.serves, "serves")
+            if serves.provider != state.workload.provider:
+                raise ContractError(
+                    f"workload {key!r} speaks {state.workload.provider}, not {serves.provider}",
+                    where="/serves/provider",
+                    remedy="Its callers would get answers that they cannot read: redefine the workload instead",
+                )
             return replace(state, serves=serves, revision=decision.revision, promotion=None)
         case "retire":
             return replace(state, retired=True, revision=decision.revision)
@@ -46,19 +52,28 @@ def _define(registry: Registry, decision: DecisionData, state: WorkloadState | N
         raise IllegalStepError(
             f"workload {key!r} is there already", where=f"workload {key}", remedy="Redefine it, or take another id"
         )
-    workload = required(decision.workload, "workload")
-    _refuse_name_clash(registry, key, workload.name)
+    workload = _workload_of(registry, decision)
     return WorkloadState(workload, workload.configuration, revision=decision.revision)
 
 
-def _refuse_name_clash(registry: Registry, key: str, name: str) -> None:
+def _workload_of(registry: Registry, decision: DecisionData) -> Workload:
+    workload, key = required(decision.workload, "workload"), decision.subject.id
+    if workload.key != key:
+        raise ContractError(
+            f"the definition is of workload {workload.key!r}, the decision of {key!r}", where="/data/workload/id"
+        )
     for other_key, other in registry.workloads.items():
-        if name and other_key != key and not other.retired and name in {other.workload.name, other_key}:
-            raise IllegalStepError(
-                f"workload {other_key!r} is called {name!r} already",
-                where="/name",
-                remedy="Callers ask for workloads by id or name: choose another name",
-            )
+        if other_key == key or other.retired:
+            continue
+        # Callers ask by id or name: neither may be another workload's name, nor the name another's id.
+        for said, where in ((workload.name, "/name"), (key, "/id")):
+            if said and said in {other.workload.name, other_key}:
+                raise IllegalStepError(
+                    f"workload {other_key!r} is called {said!r} already",
+                    where=where,
+                    remedy="Callers ask for workloads by id or name: choose another one",
+                )
+    return workload
 
 
 def _refuse_in_use(registry: Registry, decision: DecisionData) -> None:

@@ -11,7 +11,8 @@ __all__ = ["Overrides", "Price", "SystemPrompt", "Workload", "WorkloadConfigurat
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
 
 WorkloadId = (
-    Annotated[int, Field(ge=0)] | Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
+    Annotated[int, Field(ge=0, strict=True)]
+    | Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
 )
 """A number or a name. `42` and `"42"` are the same workload."""
 

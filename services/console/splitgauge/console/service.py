@@ -1,0 +1,154 @@
+"""The console as a service: it follows decisions, windows and analyses, and answers over HTTP.
+
+Owns starting, stopping and readiness; everything it knows is read from the log again after a restart.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Response
+
+from splitgauge.console.action_routes import action_routes
+from splitgauge.console.answers import json_response, render_errors
+from splitgauge.console.changes import Changes
+from splitgauge.console.documentation import describe
+from splitgauge.console.draft_routes import draft_routes
+from splitgauge.console.events import events_router
+from splitgauge.console.reading_routes import reading_routes
+from splitgauge.console.readings import Readings
+from splitgauge.console.workload_routes import workload_routes
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.port import EventLog
+from splitgauge.schemas.envelope import SOURCES
+from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError, SplitgaugeError, UnknownRulesError
+from splitgauge.schemas.topics import ANALYSES, WINDOWS
+
+__all__ = ["Console", "ConsoleSettings", "Part"]
+
+RETRY_S = 0.25
+"""After the log could not be read."""
+
+Part = Callable[[], Mapping[str, object]]
+"""What a part of the process says of itself; `ready` among it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """What an operator chooses.
+
+    Attributes:
+        instance: who this is, in the events it writes.
+        actor: who decides, where requests do not say.
+        version: of the product, as the OpenAPI document shows it.
+    """
+
+    instance: str = "console"
+    actor: str = "api"
+    version: str = "0.1.0"
+
+
+class Console:
+    """The control plane of one process. `app` is to be served by whoever runs it; belongs to one event loop.
+
+    Args:
+        clock: microseconds since 1970. ids: a new unique text, each time, for decisions and experiments.
+        parts: the other parts of the process by name, for `/readyz`.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        settings: ConsoleSettings,
+        *,
+        clock: Callable[[], int],
+        ids: Callable[[], str],
+        parts: Mapping[str, Part] | None = None,
+    ) -> None:
+        self._log = log
+        self._parts: dict[str, Part] = {**(parts or {}), "console": self.status}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: SplitgaugeError | None = None
+        self._decided = False
+        self.decisions = DecisionLog(log, source=SOURCES["console"], instance=settings.instance)
+        self.readings = Readings()
+        changes = Changes(self.decisions, actor=settings.actor, clock=clock, ids=ids)
+        self.app = self._application(settings, changes, ids)
+
+    async def start(self) -> None:
+        """Read the decisions to their end, then follow everything in the background.
+
+        Raises: UnknownRulesError, LogDamagedError, LogUnavailableError.
+        """
+        await self.decisions.catch_up()
+        self._decided = True
+        for follow in (self.decisions.follow, self._follow_windows, self._follow_analyses):
+            self._tasks.append(asyncio.create_task(self._keep(follow), name=f"console {follow.__name__}"))
+
+    async def stop(self) -> None:
+        """Stop following. The application answers no longer with anything new."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def status(self) -> dict[str, object]:
+        """Whether the console knows what it has to know, and how far it has read."""
+        status: dict[str, object] = {
+            "ready": self._decided and self._failure is None,
+            "decisions_offset": self.decisions.history.end,
+        }
+        if self._failure is not None:
+            status["reason"] = str(self._failure)
+        return status
+
+    async def _keep(self, follow: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await follow()
+            except LogUnavailableError:
+                await asyncio.sleep(RETRY_S)
+            except (LogDamagedError, UnknownRulesError) as exc:
+                self._failure = exc
+                return
+
+    async def _follow_windows(self) -> None:
+        bounds = await self._log.bounds(WINDOWS.name)
+        async for records in self._log.follow(WINDOWS.name, {partition: at.start for partition, at in bounds.items()}):
+            for record in records:
+                self.readings.take_window(record.value)
+
+    async def _follow_analyses(self) -> None:
+        bounds = await self._log.bounds(ANALYSES.name)
+        positions = {partition: self.readings.analyses_read(partition) for partition in bounds}
+        async for records in self._log.follow(ANALYSES.name, positions):
+            for record in records:
+                self.readings.take_analysis(record.partition, record.offset, record.value)
+
+    def _application(self, settings: ConsoleSettings, changes: Changes, ids: Callable[[], str]) -> FastAPI:
+        app = FastAPI(
+            title="Splitgauge",
+            version=settings.version,
+            description="The control plane: workloads, experiments, their lifecycle and their results.",
+            openapi_url="/api/v1/openapi.json",
+            docs_url=None,
+            redoc_url=None,
+        )
+        app.include_router(workload_routes(self.decisions, changes))
+        app.include_router(draft_routes(changes, ids=ids))
+        app.include_router(reading_routes(self.decisions, self.readings, self._log))
+        app.include_router(action_routes(self.decisions, self.readings, changes))
+        app.include_router(events_router(self._log))
+        app.add_api_route("/healthz", self._healthz, tags=["operators"], summary="Whether the process lives")
+        app.add_api_route("/readyz", self._readyz, tags=["operators"], summary="Whether it can serve, part by part")
+        render_errors(app)
+        describe(app, version=settings.version)
+        return app
+
+    async def _healthz(self) -> Response:
+        return json_response({"status": "ok"})
+
+    async def _readyz(self) -> Response:
+        parts = {name: dict(part()) for name, part in self._parts.items()}
+        ready = all(part.get("ready") is True for part in parts.values())
+        return json_response({"ready": ready, "parts": parts}, status=200 if ready else 503)
