@@ -18,6 +18,7 @@ import orjson
 
 from splitgauge.eventlog.port import Bounds, StoredRecord
 from splitgauge.schemas.errors import MalformedError
+from splitgauge.schemas.topics import OBSERVATIONS, TOPICS
 
 __all__ = [
     "EXPORT_VERSION",
@@ -76,7 +77,7 @@ def decode_header(line: bytes, *, where: str) -> Header:
         )
     try:
         topics = cast("Mapping[str, list[list[int]]]", content["topics"])
-        return Header(
+        header = Header(
             observation_partitions=int(cast("int", content["observation_partitions"])),
             topics={
                 name: tuple(Bounds(int(start), int(end)) for start, end in partitions)
@@ -85,6 +86,19 @@ def decode_header(line: bytes, *, where: str) -> Header:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise MalformedError(f"the header is incomplete: {exc!r}", where=where) from exc
+    _check_header(header, where=where)
+    return header
+
+
+def _check_header(header: Header, *, where: str) -> None:
+    for name, partitions in header.topics.items():
+        if name not in TOPICS:
+            raise MalformedError(f"there is no topic {name!r}", where=where)
+        if not all(0 <= start <= end for start, end in partitions):
+            raise MalformedError(f"the bounds of {name} are none", where=where)
+    n_observations = len(header.topics.get(OBSERVATIONS.name, ())) or header.observation_partitions
+    if n_observations != header.observation_partitions or n_observations < 1:
+        raise MalformedError("the header contradicts itself in the partitions of observations", where=where)
 
 
 def encode_footer(footer: Footer) -> bytes:

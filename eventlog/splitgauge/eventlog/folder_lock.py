@@ -7,7 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from splitgauge.schemas.errors import LogInUseError
+from splitgauge.schemas.errors import LogInUseError, LogUnavailableError
 
 __all__ = ["FolderLock"]
 
@@ -16,9 +16,19 @@ class FolderLock:
     """The lock of a data folder, held until `release` or the end of the process."""
 
     def __init__(self, folder: Path) -> None:
-        """Take it. Raises: LogInUseError naming the folder and the pid of its owner."""
-        path = folder / "lock"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Take it, and make the folder where there is none.
+
+        Raises: LogInUseError naming the folder and the pid of its owner; LogUnavailableError for no usable folder.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise LogUnavailableError(
+                f"the data folder cannot be used: {exc.strerror}",
+                where=str(folder),
+                remedy="Name a folder that this user may write to",
+            ) from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

@@ -23,7 +23,7 @@ from splitgauge.eventlog.export_format import (
 )
 from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
 from splitgauge.eventlog.sqlite_import import importing
-from splitgauge.schemas.errors import LogUnavailableError, MalformedError, UnknownSubjectError
+from splitgauge.schemas.errors import LogUnavailableError, MalformedError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, TOPICS, Retention
 
 __all__ = ["EXPORTED", "Progress", "export_log", "import_log"]
@@ -101,11 +101,7 @@ class Lines:
         return f"{self._file}:{self._line}"
 
     def header(self) -> Header:
-        header = decode_header(self._next(), where=self.where)
-        unknown = set(header.topics) - set(TOPICS)
-        if unknown:
-            raise UnknownSubjectError(f"there is no topic {min(unknown)!r}", where=self.where)
-        return header
+        return decode_header(self._next(), where=self.where)
 
     def batches(self, header: Header) -> Iterator[list[StoredRecord]]:
         """Consecutive offsets of one partition at a time. Raises: MalformedError naming the line."""

@@ -60,7 +60,6 @@ class SqliteEventLog:
         Raises: LogInUseError naming the pid while another process has it open for writing; ContractError where the log
         was made with another number of partitions than wished; LogUnavailableError; LogDamagedError.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(folder)
         try:
             connection = open_writer(folder / FILE_NAME)

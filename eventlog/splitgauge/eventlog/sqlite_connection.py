@@ -64,10 +64,6 @@ class Connection:
     def last_row_id(self) -> int:
         return int(self._raw.last_insert_rowid())
 
-    def changes(self) -> int:
-        """How many rows the last statement changed."""
-        return int(self._raw.changes())
-
     @contextmanager
     def snapshot(self) -> Generator[None]:
         """All reads of the block see the file as it is at the first of them."""

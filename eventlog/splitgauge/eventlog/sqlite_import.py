@@ -46,7 +46,6 @@ def importing(folder: Path, header: Header) -> Generator[Target]:
     Raises: ConflictError where the folder's log holds events; LogInUseError; LogUnavailableError. After any error in
         the block, the folder is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(folder)
     unfinished = folder / UNFINISHED_NAME
     try:

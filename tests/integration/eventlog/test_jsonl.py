@@ -216,7 +216,19 @@ async def test_a_damaged_export_is_refused_with_file_and_line_and_leaves_nothing
 
 
 async def test_a_file_that_is_no_export_is_refused(tmp_path: Path) -> None:
-    for content in (b"", b"hello\n", b"{}\n", b'{"splitgauge_export":2}\n', b'{"splitgauge_export":1}\n', b"[]\n"):
+    contents = [
+        b"",
+        b"hello\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"splitgauge_export":2}\n',
+        b'{"splitgauge_export":1}\n',
+        b'{"splitgauge_export":1,"observation_partitions":0,"topics":{}}\n',
+        b'{"splitgauge_export":1,"observation_partitions":1,"topics":{"nothing":[[0,1]]}}\n',
+        b'{"splitgauge_export":1,"observation_partitions":1,"topics":{"splitgauge.decisions":[[1,0]]}}\n',
+        b'{"splitgauge_export":1,"observation_partitions":1,"topics":{"splitgauge.observations":[[0,0],[0,0]]}}\n',
+    ]
+    for content in contents:
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(MalformedError, match="file:1"):
             import_log(tmp_path / "file", tmp_path / "data")

@@ -327,6 +327,12 @@ class TestOpening:
         with pytest.raises(LogUnavailableError, match="no event log here"):
             SqliteEventLog.open_readonly(tmp_path / "nowhere")
 
+    async def test_a_folder_that_cannot_be_used_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(LogUnavailableError, match="data folder cannot be used") as caught:
+            SqliteEventLog.open(tmp_path / "file")
+        assert caught.value.where == str(tmp_path / "file")
+
     async def test_a_log_of_a_newer_version_is_left_alone(self, tmp_path: Path) -> None:
         await written(tmp_path)
         changed(tmp_path, "PRAGMA user_version = 2")
