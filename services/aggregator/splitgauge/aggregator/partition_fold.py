@@ -160,6 +160,12 @@ class PartitionFold:
             }
         )
 
+    def touch(self, experiment_id: str) -> None:
+        """Let `partials` give this experiment's again."""
+        book = self._state.books.get(experiment_id)
+        if book is not None:
+            book.changed = True
+
     @property
     def experiments(self) -> frozenset[str]:
         """Those that something of stands in the partition."""

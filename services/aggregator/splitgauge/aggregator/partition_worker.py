@@ -1,0 +1,216 @@
+"""One partition of observations, followed and folded: from the log to partials, dead letters and checkpoints.
+
+Owns the order of the writes. Dead letters are durable before anything that stands on the events after them; a crash
+between any two writes repeats some of them with the same ids and loses none. Knows no rule of the fold.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
+from splitgauge.aggregator.publisher import Publication, Publisher
+from splitgauge.aggregator.table_events import dead_letter_event, partial_key, table_event
+from splitgauge.eventlog.checkpoints import Checkpoints
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.port import EventLog, Record, StoredRecord
+from splitgauge.schemas.errors import LogDamagedError
+from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.tables import FOLD_VERSION
+from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
+
+__all__ = ["Pace", "PartitionWorker", "Surroundings"]
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often results are written; nothing but delay and disk traffic depends on it."""
+
+    publish_interval_s: float = 0.1
+    checkpoint_interval_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker works with. `now_us` dates envelopes; no number depends on it."""
+
+    log: EventLog
+    checkpoints: Checkpoints
+    decisions: DecisionLog
+    now_us: Callable[[], int]
+    instance: str
+
+
+class _CheckpointLost(Exception):  # noqa: N818 - it ends one life of the worker and is no error of the user's
+    """Somebody else has moved the checkpoint: this state is a zombie's."""
+
+
+class PartitionWorker:
+    """Folds one partition for ever."""
+
+    def __init__(self, partition: int, around: Surroundings, publisher: Publisher, pace: Pace) -> None:
+        self.partition = partition
+        self._around = around
+        self._publisher = publisher
+        self._pace = pace
+        self._owner = f"fold-{FOLD_VERSION}/{OBSERVATIONS.name}/{partition}"
+        self._fold = PartitionFold(partition)
+        self._saved: int | None = None
+        self._moved = asyncio.Event()
+        # Held from folding a batch until its dead letters are durable: no checkpoint may stand between the two.
+        self._whole = asyncio.Lock()
+
+    @property
+    def position(self) -> int:
+        """Offset of the first event that is not folded yet."""
+        return self._fold.position
+
+    def publish_again(self, experiment_id: str) -> None:
+        """Somebody has published an older partial after ours."""
+        self._fold.touch(experiment_id)
+        self._moved.set()
+
+    async def run(self) -> None:
+        """Until cancelled.
+
+        Raises: LogDamagedError (a gap, or decisions that an observation stands on are missing), LogUnavailableError
+            (also where dead letters cannot be written: nothing may be skipped silently).
+        """
+        while True:
+            await self._load()
+            # What was published before the last stop is newer than the checkpoint: catch up before publishing.
+            end = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition].end
+            while self._fold.position < end:
+                await self._take(await self._around.log.read(OBSERVATIONS.name, self.partition, self.position))
+            try:
+                await self._live()
+            except* _CheckpointLost:
+                pass  # load again: whoever saved it has folded the same log
+
+    async def _live(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._keep())
+
+    async def _follow(self) -> None:
+        self._moved.set()
+        positions = {self.partition: self._fold.position}
+        async for records in self._around.log.follow(OBSERVATIONS.name, positions, limit=_BATCH):
+            async with self._whole:
+                await self._take(records)
+            self._moved.set()
+            # A long backlog must not keep the loop from everything else.
+            await asyncio.sleep(0)
+
+    async def _take(self, records: Sequence[StoredRecord]) -> None:
+        result = self._fold.fold(records, self._around.decisions.history)
+        await self._write_dead_letters(records, result)
+        while result.behind is not None:
+            await self._read_decisions(result.behind)
+            result = self._fold.fold(records, self._around.decisions.history)
+            await self._write_dead_letters(records, result)
+
+    async def _read_decisions(self, needed: int) -> None:
+        await self._around.decisions.catch_up()
+        end = self._around.decisions.history.end
+        if end < needed:
+            raise LogDamagedError(
+                f"an observation was made when decisions below {needed} were known, and the log has them up to {end}",
+                where=f"{OBSERVATIONS.name}/{self.partition}/{self._fold.position}",
+                remedy=f"Restore {DECISIONS.name}: it has lost its end, or the two topics are of different logs",
+            )
+
+    async def _write_dead_letters(self, records: Sequence[StoredRecord], result: FoldResult) -> None:
+        if not result.dead_letters:
+            return
+        values = {record.offset: record for record in records}
+        time = to_text(self._around.now_us())
+        await self._around.log.append(
+            DEAD_LETTERS.name,
+            [
+                Record(
+                    dead_letter_event(
+                        letter,
+                        values[letter.offset].value,
+                        topic=OBSERVATIONS.name,
+                        partition=self.partition,
+                        time=time,
+                        instance=self._around.instance,
+                    ),
+                    values[letter.offset].key,
+                )
+                for letter in result.dead_letters
+            ],
+        )
+
+    async def _keep(self) -> None:
+        """Publish what changed, at most every `publish_interval_s`, and save a checkpoint now and then."""
+        loop = asyncio.get_running_loop()
+        due_at = loop.time() + self._pace.checkpoint_interval_s
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            async with self._whole:
+                publications = self._publications()
+            await self._publisher.publish(publications)
+            if loop.time() >= due_at:
+                async with self._whole:
+                    await self._save()
+                due_at = loop.time() + self._pace.checkpoint_interval_s
+            await asyncio.sleep(self._pace.publish_interval_s)
+
+    def _publications(self) -> list[Publication]:
+        positions = {self.partition: self._fold.position}
+        time = to_text(self._around.now_us())
+        rank = (FOLD_VERSION, self._fold.position)
+        publications: list[Publication] = []
+        for experiment_id, data in self._fold.partials().items():
+            key = partial_key(experiment_id, self.partition)
+            value = table_event(
+                "partial",
+                data,
+                subject=experiment_id,
+                key=key,
+                positions=positions,
+                time=time,
+                instance=self._around.instance,
+            )
+            publications.append(Publication(key, rank, value))
+        for change in self._fold.bucket_events():
+            key = partial_key(change.experiment_id, self.partition, change.start_us)
+            value = table_event(
+                "partial-buckets",
+                change.data,
+                subject=change.experiment_id,
+                key=key,
+                positions=positions,
+                time=time,
+                instance=self._around.instance,
+            )
+            publications.append(Publication(key, rank, value))
+        return publications
+
+    async def _save(self) -> None:
+        position = self._fold.position
+        if position == self._saved:
+            return
+        changed = self._fold.changed_rows()
+        saved = await self._around.checkpoints.save(
+            self._owner, expected=self._saved, position=position, changed=changed
+        )
+        if not saved:
+            raise _CheckpointLost
+        self._saved = position
+
+    async def _load(self) -> None:
+        checkpoint = await self._around.checkpoints.load(self._owner)
+        if checkpoint is None:
+            self._fold, self._saved = PartitionFold(self.partition), None
+            return
+        await self._read_decisions(PartitionFold.decisions_needed(checkpoint.rows))
+        self._fold = PartitionFold.restore(
+            self.partition, checkpoint.position, checkpoint.rows, self._around.decisions.history
+        )
+        self._saved = checkpoint.position

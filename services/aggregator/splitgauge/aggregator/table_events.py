@@ -1,0 +1,117 @@
+"""Partials, windows, time buckets and dead letters as events: keys, ids, envelopes.
+
+Owns how the aggregator's results stand in the log, for writing and for reading. Ids follow from what they stand for, so
+that whoever makes a result again makes the same event.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from splitgauge.aggregator.partition_fold import DeadLetter
+from splitgauge.schemas.analysis import DeadLetterData
+from splitgauge.schemas.codec import encode
+from splitgauge.schemas.envelope import SOURCES, EventType, wrap
+from splitgauge.schemas.errors import MalformedError
+from splitgauge.schemas.identifiers import table_id
+from splitgauge.schemas.tables import FOLD_VERSION
+
+__all__ = ["TableEvent", "dead_letter_event", "partial_key", "read_table_event", "table_event", "table_rank"]
+
+_TYPES: dict[str, EventType] = {
+    "partial": "splitgauge.partial.v1",
+    "partial-buckets": "splitgauge.partial-buckets.v1",
+    "window": "splitgauge.window.v1",
+    "window-buckets": "splitgauge.window-buckets.v1",
+}
+
+
+class TableEvent(msgspec.Struct):
+    """A table read from the log: which, and the bytes of its data."""
+
+    type: str
+    data: msgspec.Raw
+
+
+class _Place(msgspec.Struct):
+    fold_version: int
+    upto: int | None = None
+    positions: dict[str, int] | None = None
+
+
+_events = msgspec.json.Decoder(TableEvent)
+_places = msgspec.json.Decoder(_Place)
+
+
+def partial_key(experiment_id: str, partition: int, start_us: int | None = None) -> str:
+    """Of a partial; with `start_us` of one of its time buckets. `partition` may be -1 for all together."""
+    return f"{experiment_id}/{partition}" if start_us is None else f"{experiment_id}/{partition}/{start_us}"
+
+
+def table_event(
+    kind: Literal["partial", "partial-buckets", "window", "window-buckets"],
+    data: bytes,
+    *,
+    subject: str,
+    key: str,
+    positions: Mapping[int, int],
+    time: str,
+    instance: str,
+) -> bytes:
+    """The event around a table's data. `key` tells the time buckets of one experiment and position apart."""
+    return wrap(
+        data,
+        type=_TYPES[kind],
+        id=table_id(kind, key if kind.endswith("buckets") else subject, positions, FOLD_VERSION),
+        source=SOURCES["aggregator"],
+        time=time,
+        subject=subject,
+        key=key,
+        instance=instance,
+    )
+
+
+def dead_letter_event(
+    letter: DeadLetter, value: bytes, *, topic: str, partition: int, time: str, instance: str
+) -> bytes:
+    """What could not be used, with its bytes. Its id is its place: made again, it is the same event."""
+    place = f"{topic}/{partition}/{letter.offset}"
+    data = DeadLetterData(
+        topic=topic,
+        partition=partition,
+        offset=letter.offset,
+        reason=letter.reason,
+        code=letter.code,
+        value=base64.b64encode(value).decode(),
+    )
+    return wrap(
+        encode(data.model_dump(mode="json")),
+        type="splitgauge.dead-letter.v1",
+        id=place,
+        source=SOURCES["aggregator"],
+        time=time,
+        subject=place,
+        instance=instance,
+    )
+
+
+def read_table_event(value: bytes) -> TableEvent:
+    """Which table it is, and its data. Raises: MalformedError."""
+    try:
+        return _events.decode(value)
+    except msgspec.DecodeError as exc:
+        raise MalformedError(f"no table: {exc}") from exc
+
+
+def table_rank(value: bytes) -> tuple[int, int] | None:
+    """How new a partial or window is: (fold version, sum of positions). None for anything else."""
+    event = read_table_event(value)
+    if event.type not in {_TYPES["partial"], _TYPES["window"]}:
+        return None
+    try:
+        place = _places.decode(event.data)
+    except msgspec.DecodeError as exc:
+        raise MalformedError(f"no table: {exc}") from exc
+    return place.fold_version, place.upto if place.upto is not None else sum((place.positions or {}).values())

@@ -1,0 +1,198 @@
+"""The shell of the aggregator on the log in memory: what is published, what survives a stop, who wins."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fold_stories import START, Decisions, Stored, assignment, outcome, report, stored
+from splitgauge.aggregator.partition_fold import PartitionFold
+from splitgauge.aggregator.partition_worker import Pace, Surroundings
+from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
+from splitgauge.aggregator.tables import window_of
+from splitgauge.aggregator.tables_worker import TablesWorker
+from splitgauge.aggregator.worker import FoldWorker
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.memory import MemoryEventLog
+from splitgauge.eventlog.port import Record
+from splitgauge.schemas.codec import decode, encode
+from splitgauge.schemas.errors import LogDamagedError
+from splitgauge.schemas.tables import PartialData
+from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS, PARTIALS, WINDOWS
+
+EVENTS = {
+    0: [assignment("r1", "u1"), outcome("r1", "u1"), b"{", assignment("r2", "u2")],
+    1: [assignment("r3", "u3", "challenger"), outcome("r3", "u3", "challenger"), report("u3", {"rating": 4})],
+}
+
+
+class World:
+    """A log with decisions and observations, and workers that may be started and stopped over it."""
+
+    def __init__(self) -> None:
+        self.log = MemoryEventLog(observation_partitions=2)
+        self.decisions = Decisions()
+        self.decisions.start("exp", metrics=[{"name": "rating"}])
+
+    async def write(self, events: dict[int, list[bytes]]) -> None:
+        for partition, values in events.items():
+            await self.log.append(OBSERVATIONS.name, [Record(value, b"unit", partition) for value in values])
+
+    async def write_decisions(self) -> None:
+        await self.log.append(DECISIONS.name, [Record(value) for value in self.decisions.values])
+
+    def surroundings(self) -> Surroundings:
+        decisions = DecisionLog(self.log, source="/splitgauge/aggregator", instance="a1")
+        return Surroundings(self.log, self.log.checkpoints, decisions, lambda: START, "a1")
+
+    def fold_worker(self) -> FoldWorker:
+        return FoldWorker(self.surroundings(), pace=Pace(publish_interval_s=0.001, checkpoint_interval_s=0))
+
+    def tables_worker(self) -> TablesWorker:
+        return TablesWorker(self.log, now_us=lambda: START, instance="a1", publish_interval_s=0.001)
+
+    async def data(self, topic: str, kind: str) -> list[dict[str, object]]:
+        """Data of the events of a type, as they stand in the topic."""
+        found: list[dict[str, object]] = []
+        for partition in await self.log.bounds(topic):
+            for record in await self.log.read(topic, partition, 0, limit=10_000):
+                event = read_table_event(record.value)
+                if event.type == f"splitgauge.{kind}.v1":
+                    found.append(decode(bytes(event.data)))
+        return found
+
+    def plain(self, partition: int) -> PartialData:
+        """What the plain fold makes of the partition."""
+        fold = PartitionFold(partition)
+        fold.fold(stored(EVENTS[partition]), self.decisions.history)
+        return PartialData.model_validate_json(fold.partial("exp"))
+
+
+@pytest.fixture
+async def world() -> World:
+    world = World()
+    await world.write_decisions()
+    return world
+
+
+@asynccontextmanager
+async def running(*workers: FoldWorker | TablesWorker) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        # Whatever it waits for is written by other tasks, and nothing there wakes a test.
+        while not await condition():  # noqa: ASYNC110 - as the line above says
+            await asyncio.sleep(0.002)
+
+
+async def test_windows_are_those_of_the_plain_fold(world: World) -> None:
+    await world.write(EVENTS)
+    expected = window_of({partition: world.plain(partition) for partition in EVENTS}).model_dump(mode="json")
+
+    async def there() -> bool:
+        windows = await world.data(WINDOWS.name, "window")
+        return bool(windows) and windows[-1] == expected
+
+    async with running(world.fold_worker(), world.tables_worker()):
+        await until(there)
+
+
+async def test_what_cannot_be_used_becomes_a_dead_letter_with_its_bytes(world: World) -> None:
+    await world.write(EVENTS)
+
+    async def there() -> bool:
+        return bool(await world.data(DEAD_LETTERS.name, "dead-letter"))
+
+    async with running(world.fold_worker()):
+        await until(there)
+    [letter] = await world.data(DEAD_LETTERS.name, "dead-letter")
+    assert (letter["partition"], letter["offset"], letter["code"], letter["value"]) == (0, 2, "malformed", "ew==")
+
+
+async def test_a_restarted_worker_goes_on_from_its_checkpoint(world: World) -> None:
+    await world.write(EVENTS)
+    first = world.fold_worker()
+
+    async def saved() -> bool:
+        checkpoint = await world.log.checkpoints.load("fold-1/splitgauge.observations/0")
+        return checkpoint is not None and checkpoint.position == 4
+
+    async with running(first):
+        await until(saved)
+    later = [outcome("r2", "u2", metrics={"success": False})]
+    await world.write({0: later})
+    second = world.fold_worker()
+
+    async def published() -> bool:
+        return any(partial["upto"] == 5 for partial in await world.data(PARTIALS.name, "partial"))
+
+    async with running(second):
+        await until(published)
+    fold = PartitionFold(0)
+    fold.fold(stored([*EVENTS[0], *later]), world.decisions.history)
+    partials = [partial for partial in await world.data(PARTIALS.name, "partial") if partial["partition"] == 0]
+    assert encode(partials[-1]) == fold.partial("exp")
+
+
+async def test_an_older_partial_after_ours_makes_us_publish_again(world: World) -> None:
+    await world.write(EVENTS)
+
+    async def newest_stands() -> bool:
+        partials = [partial for partial in await world.data(PARTIALS.name, "partial") if partial["partition"] == 0]
+        return bool(partials) and partials[-1]["upto"] == 4
+
+    async with running(world.fold_worker()):
+        await until(newest_stands)
+        old = PartitionFold(0)
+        old.fold(stored(EVENTS[0][:1]), world.decisions.history)
+        key = partial_key("exp", 0)
+        event = table_event(
+            "partial", old.partial("exp"), subject="exp", key=key, positions={0: 1}, time="", instance="zombie"
+        )
+        await world.log.append(PARTIALS.name, [Record(event, key.encode())])
+        await until(newest_stands)
+
+
+async def test_a_worker_whose_checkpoint_was_moved_loads_again(world: World) -> None:
+    await world.write({0: EVENTS[0]})
+    owner = "fold-1/splitgauge.observations/0"
+
+    async def saved(position: int) -> bool:
+        checkpoint = await world.log.checkpoints.load(owner)
+        return checkpoint is not None and checkpoint.position == position
+
+    async with running(world.fold_worker()):
+        await until(lambda: saved(4))
+        other = PartitionFold(0)
+        other.fold(stored(EVENTS[0][:3]), world.decisions.history)
+        rows = {key: row for key, row in other.changed_rows().items() if row is not None}
+        await world.log.checkpoints.drop(owner)
+        assert await world.log.checkpoints.save(owner, expected=None, position=3, changed=rows)
+        await world.write({0: [outcome("r2", "u2")]})
+        await until(lambda: saved(5))
+    checkpoint = await world.log.checkpoints.load(owner)
+    assert checkpoint is not None
+    restored = PartitionFold.restore(0, 5, checkpoint.rows, world.decisions.history)
+    plain = PartitionFold(0)
+    plain.fold([*stored(EVENTS[0]), Stored(4, outcome("r2", "u2"))], world.decisions.history)
+    assert restored.partial("exp") == plain.partial("exp")
+
+
+async def test_decisions_that_the_log_does_not_have_stop_the_worker_loudly() -> None:
+    world = World()
+    await world.log.append(DECISIONS.name, [Record(value) for value in world.decisions.values[:-1]])
+    await world.write(EVENTS)
+    with pytest.raises(ExceptionGroup) as stopped:
+        async with asyncio.timeout(20):
+            await world.fold_worker().run()
+    damaged = stopped.value.subgroup(LogDamagedError)
+    assert damaged is not None
