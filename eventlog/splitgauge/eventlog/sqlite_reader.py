@@ -58,8 +58,8 @@ class Reader:
 
     def is_quick(self, table: Table, start: int, limit: int) -> bool:
         """Whether reading takes less than a millisecond, as far as is known: there may be more by now."""
-        events = min(limit, self._ends.get(table, 0) - start)
-        return events <= QUICK_EVENTS and events * self._sizes.get(table, 0) <= QUICK_BYTES
+        backlog = self._ends.get(table, 0) - start
+        return limit <= QUICK_EVENTS and min(limit, backlog) * self._sizes.get(table, 0) <= QUICK_BYTES
 
     def bounds(self, topic: str) -> dict[int, Bounds]:
         """Of the topic's partitions."""

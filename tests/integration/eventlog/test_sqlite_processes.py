@@ -57,6 +57,31 @@ asyncio.run(main())
 """
 
 
+FULL_DISK = """
+import asyncio, resource, sys
+from pathlib import Path
+from splitgauge.eventlog.port import Record
+from splitgauge.eventlog.sqlite import SqliteEventLog
+from splitgauge.schemas.errors import LogUnavailableError
+
+async def main():
+    log = SqliteEventLog.open(Path(sys.argv[1]))
+    await log.append("splitgauge.decisions", [Record(b"before")])
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, most))
+    for _ in range(3):
+        try:
+            await log.append("splitgauge.decisions", [Record(b"x" * 10_000)])
+        except LogUnavailableError as error:
+            print(type(error.__cause__).__name__, flush=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    await log.append("splitgauge.decisions", [Record(b"after")])
+    await log.close()
+
+asyncio.run(main())
+"""
+
+
 @asynccontextmanager
 async def running(code: str, folder: Path) -> AsyncGenerator[asyncio.subprocess.Process]:
     """A process that runs the code, and is dead after the block."""
@@ -144,6 +169,20 @@ async def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Pa
         SqliteEventLog.open(tmp_path)
     await log.close()
     await SqliteEventLog.open(tmp_path).close()
+
+
+async def test_writes_that_the_system_refuses_are_said_and_the_log_goes_on_afterwards(tmp_path: Path) -> None:
+    async with running(FULL_DISK, tmp_path) as process:
+        assert process.stdout is not None
+        said = (await process.stdout.read()).decode().split()
+        assert await process.wait() == 0
+    assert said == ["IOError"] * 3
+    log = SqliteEventLog.open_readonly(tmp_path)
+    assert [(event.offset, event.value) for event in await log.read(DECISIONS.name, 0, 0)] == [
+        (0, b"before"),
+        (1, b"after"),
+    ]
+    await log.close()
 
 
 async def test_reading_works_before_during_and_after_writing(tmp_path: Path) -> None:
