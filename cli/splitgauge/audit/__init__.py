@@ -1,1 +1,6 @@
-"""Replay, export and import: makes every analysis and decision again and compares."""
+"""Replay: every analysis and every automatic decision of a log made again, and compared with what was recorded."""
+
+from splitgauge.audit.replay import replay
+from splitgauge.audit.report import Finding, FindingKind, ReplayReport
+
+__all__ = ["Finding", "FindingKind", "ReplayReport", "replay"]
