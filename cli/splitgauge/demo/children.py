@@ -1,0 +1,100 @@
+"""The processes that the demo starts: the endpoints and Splitgauge itself. Each ends with the demo, however it ends."""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Self
+
+from splitgauge.demo.digits import ModelName
+from splitgauge.demo.experiments import BEHAVIOUR
+from splitgauge.schemas.errors import UpstreamError
+
+__all__ = ["Child", "free_port", "start_endpoint"]
+
+_STOP_S = 10.0
+"""What a child may take for a graceful stop before it is killed."""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""One image at a time has no use for a pool of threads, which would only take the cores from everybody else."""
+
+
+class Child:
+    """A running `python -m MODULE ARGUMENTS`. What it writes goes to a file, shown where it ends too early."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, output: Path) -> None:
+        """For `start`."""
+        self.name = name
+        self._process = process
+        self._output = output
+
+    @classmethod
+    async def start(cls, name: str, module: str, *arguments: str, folder: Path) -> Self:
+        """Start it.
+
+        In a session of its own: Ctrl-C reaches the demo alone, which then stops its children in order.
+        """
+        output = folder / f"{name}.log"
+        with output.open("wb") as written:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "splitgauge.demo.leash", module, *arguments),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE if name.startswith("endpoint") else written,
+                stderr=written,
+                env=os.environ | _ONE_THREAD,
+                start_new_session=True,
+            )
+        return cls(name, process, output)
+
+    async def first_line(self) -> str:
+        """Of its standard output. Raises: UpstreamError where it ends without one."""
+        if self._process.stdout is None:
+            return ""
+        line = await self._process.stdout.readline()
+        if not line:
+            await self._process.wait()
+            raise self.failure()
+        return line.decode().strip()
+
+    async def watch(self) -> None:
+        """Wait for its end, which must not come. Raises: UpstreamError."""
+        await self._process.wait()
+        raise self.failure()
+
+    def failure(self) -> UpstreamError:
+        """What to say where it ended by itself, with the last that it wrote."""
+        written = self._output.read_text(encoding="utf-8", errors="replace").strip()
+        last = "\n".join(written.splitlines()[-20:])
+        return UpstreamError(
+            f"{self.name} ended with status {self._process.returncode}" + (f":\n{last}" if last else ""),
+            where="splitgauge demo",
+        )
+
+    async def stop(self) -> None:
+        """Let go of the leash, wait for its end, kill it where that does not help."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_S)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def start_endpoint(model: ModelName, *, seed: int, folder: Path) -> Child:
+    """A model's endpoint; its first line is its port."""
+    behaviour = BEHAVIOUR[model]
+    return await Child.start(
+        f"endpoint-{model}",
+        "splitgauge.demo.endpoint",
+        *(model, "--seed", str(seed)),
+        *("--latency-ms", str(behaviour.latency_ms), "--failing", str(behaviour.failing)),
+        folder=folder,
+    )
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

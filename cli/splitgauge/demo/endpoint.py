@@ -1,0 +1,123 @@
+"""A model behind HTTP, as an inference server would offer it: a process of its own that ends with its parent.
+
+POST {"pixels": [64 numbers]} is answered with {"digit", "confidence", "model"}. Says its port on the first line of the
+standard output. Owns the time that it takes and the share that it fails; knows nothing of experiments.
+"""
+
+import argparse
+import asyncio
+import random
+import socket
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, cast
+
+import orjson
+import uvicorn
+
+from splitgauge.demo.digits import MODELS, PIXELS, Classifier, load_digits, train
+from splitgauge.demo.leash import hold
+
+__all__ = ["Endpoint", "main"]
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class Endpoint:
+    """The ASGI application of one model.
+
+    Args:
+        latency_s: added to every answer, as a bigger model would take it.
+        failing: share of requests answered with 500.
+    """
+
+    def __init__(
+        self, name: str, classifier: Classifier, *, latency_s: float, failing: float, chance: random.Random
+    ) -> None:
+        self._name = name
+        self._classifier = classifier
+        self._latency_s = latency_s
+        self._failing = failing
+        self._chance = chance
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return
+        status, answer = self._answer(await _body(receive))
+        await asyncio.sleep(self._latency_s)
+        body = orjson.dumps(answer)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _answer(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        if self._chance.random() < self._failing:
+            return 500, {"error": "out of memory"}
+        pixels = _pixels(body)
+        if pixels is None:
+            return 400, {"error": f"send {{'pixels': [{PIXELS} numbers]}}"}
+        digit, confidence = self._classifier.classify(pixels)
+        return 200, {"digit": digit, "confidence": confidence, "model": self._name}
+
+
+def main() -> None:
+    """Train, listen on a free port, say which, serve until the parent ends."""
+    arguments = _arguments()
+    hold()
+    digits = load_digits(arguments.seed)
+    endpoint = Endpoint(
+        arguments.model,
+        train(arguments.model, digits, seed=arguments.seed),
+        latency_s=arguments.latency_ms / 1_000,
+        failing=arguments.failing,
+        chance=random.Random(arguments.seed),  # noqa: S311 - decides which requests fail, guards nothing
+    )
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(256)
+        sys.stdout.write(f"{listening.getsockname()[1]}\n")
+        sys.stdout.flush()
+        config = uvicorn.Config(
+            cast("Any", endpoint), lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=1
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="splitgauge.demo.endpoint")
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--latency-ms", type=float, default=20.0)
+    parser.add_argument("--failing", type=float, default=0.0)
+    return parser.parse_args()
+
+
+async def _body(receive: _Receive) -> bytes:
+    body = b""
+    while len(body) <= MAX_BODY_BYTES:
+        message = await receive()
+        body += cast("bytes", message.get("body", b""))
+        if not message.get("more_body", False):
+            return body
+    return b""
+
+
+def _pixels(body: bytes) -> list[float] | None:
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    pixels = cast("dict[str, Any]", request).get("pixels") if isinstance(request, dict) else None
+    if not isinstance(pixels, list):
+        return None
+    numbers = [float(value) for value in cast("list[object]", pixels) if isinstance(value, int | float)]
+    return numbers if len(numbers) == PIXELS == len(cast("list[object]", pixels)) else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""`python -m splitgauge.demo.leash MODULE ARGS...`: a module as a child that ends with its parent, however that ends.
+
+The parent holds the other end of the standard input and never writes. When it closes, the child gets the signal that a
+graceful stop begins with. Nothing else is changed: the module runs as `python -m MODULE ARGS...` would.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+
+__all__ = ["hold", "main"]
+
+
+def hold() -> None:
+    """From now on, end with the process at the other end of the standard input."""
+    threading.Thread(target=_wait_for_the_end, name="leash", daemon=True).start()
+
+
+def main() -> None:
+    """Become the module."""
+    hold()
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+def _wait_for_the_end() -> None:
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""`splitgauge demo`: the whole of it in order, from real models to a replayed log, and its exit status."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, cast
+
+import orjson
+
+from splitgauge.demo.digits import Digits, load_digits
+from splitgauge.demo.evidence import AppliedWatch
+from splitgauge.demo.experiments import EXPERIMENTS, workload_documents
+from splitgauge.demo.facts import gather
+from splitgauge.demo.observer import Observer
+from splitgauge.demo.schedule import probes, schedule
+from splitgauge.demo.screen import Screen, screen_for
+from splitgauge.demo.stage import Stage, stage
+from splitgauge.demo.summary import Summary, plain_words, to_json
+from splitgauge.demo.traffic import UpstreamApp
+
+__all__ = ["EXIT_BROKEN", "EXIT_HELD", "EXIT_INTERRUPTED", "run"]
+
+EXIT_HELD = 0
+EXIT_BROKEN = 1
+"""The demo ran to its end, and something that it promises did not come true."""
+EXIT_INTERRUPTED = 130
+
+_EXTRA_REQUESTS = 1_000
+_EXTRA_ROUNDS = 5
+"""A slow machine gets more traffic, round by round, before the demo says that nothing was decided."""
+_PROBES = 25
+_SETTLE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    json_output: bool
+    keep: bool
+    seed: int
+    requests: int
+
+
+def run(*, json_output: bool, keep: bool, seed: int, requests: int) -> int:
+    """Run the demo; its exit status: 0 where all of it held, 1 where not, 130 after Ctrl-C.
+
+    Args:
+        json_output: the summary as one JSON document on the standard output; progress goes to the standard error.
+        keep: go on serving after the summary, until Ctrl-C.
+        seed: of the images, the models and the traffic.
+        requests: how many the upstream application sends.
+    Raises: ContractError where scikit-learn is missing; UpstreamError where a part of the demo fails.
+    """
+    try:
+        return asyncio.run(_interruptible(_Options(json_output, keep, seed, requests)))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # before or after everything that would have to be cleaned up
+
+
+async def _interruptible(options: _Options) -> int:
+    """The demo, ended by the first signal; later ones do not disturb it while it cleans up."""
+    loop = asyncio.get_running_loop()
+    demo = asyncio.ensure_future(_demo(options))
+    interrupted = asyncio.Event()
+
+    def interrupt() -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            demo.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        return await demo
+    except asyncio.CancelledError:
+        if not interrupted.is_set():
+            raise
+        return EXIT_INTERRUPTED
+    except BaseExceptionGroup as group:
+        if interrupted.is_set():
+            return EXIT_INTERRUPTED
+        raise _first(group) from group
+
+
+async def _demo(options: _Options) -> int:
+    started = monotonic()
+    screen = screen_for(sys.stderr if options.json_output else sys.stdout)
+    screen.say("Splitgauge demo: three experiments with real models on scanned digits. Ctrl-C ends it.")
+    digits = await asyncio.to_thread(load_digits, options.seed)
+    async with stage(options.seed) as running:
+        await _define(running)
+        screen.say(f"{monotonic() - started:3.0f} s   Splitgauge is up at {running.client.url}, three experiments run")
+        with screen:
+            summary = await _play(running, digits, options=options, screen=screen, started=started)
+        _write(summary, json_output=options.json_output)
+        if options.keep:
+            await _keep_serving(running, screen)
+    return EXIT_HELD if summary.held else EXIT_BROKEN
+
+
+async def _define(running: Stage) -> None:
+    """As a user would: workloads, then experiments, then go."""
+    for workload in workload_documents(running.endpoints):
+        await running.client.define_workload(workload)
+    for experiment in EXPERIMENTS:
+        await running.client.define_experiment(experiment.document())
+    for experiment in EXPERIMENTS:
+        await running.client.activate(experiment.id)
+
+
+async def _play(running: Stage, digits: Digits, *, options: _Options, screen: Screen, started: float) -> Summary:
+    app = UpstreamApp(running.client, digits, data_folder=running.data_folder)
+    applied = AppliedWatch()
+    observer = Observer(running.client, app.tally, screen=screen, planned=options.requests, started=started)
+    async with _beside(running.watch(), app.serve(), applied.run(running.client), observer.run()):
+        await _send_all(app, observer, options=options, images=len(digits.traffic_labels))
+        observer.step = "replaying the log"
+        return await gather(running, app.tally, applied=applied, seed=options.seed, started=started)
+
+
+async def _send_all(app: UpstreamApp, observer: Observer, *, options: _Options, images: int) -> None:
+    observer.step = "sending requests"
+    await app.send(schedule(seed=options.seed, requests=options.requests, images=images))
+    for extra in range(1, _EXTRA_ROUNDS + 1):
+        if observer.complete:
+            break
+        observer.step = "sending more requests until all is decided"
+        more = schedule(seed=options.seed + extra, requests=_EXTRA_REQUESTS, images=images, first=app.tally.sent)
+        await app.send(more)
+    observer.step = "waiting for the last reports"
+    await app.settle(timeout_s=_SETTLE_S)
+    observer.step = "asking as newcomers: who serves now?"
+    for experiment in EXPERIMENTS:
+        await app.send(probes(experiment.base, requests=_PROBES, images=images, first=app.tally.sent))
+
+
+async def _keep_serving(running: Stage, screen: Screen) -> None:
+    """Until a signal comes, or a child ends. Ctrl-C is the regular end here, and leaves the exit status as it is."""
+    bases = ", ".join(experiment.base for experiment in EXPERIMENTS)
+    screen.say(
+        f"Goes on serving at {running.client.url} (POST /w/WORKLOAD with {bases}; GET /api/v1/ab-tests); "
+        f"log in {running.data_folder}. Ctrl-C ends it and removes the log."
+    )
+    with suppress(asyncio.CancelledError):
+        await running.watch()
+
+
+def _write(summary: Summary, *, json_output: bool) -> None:
+    if json_output:
+        sys.stdout.write(orjson.dumps(to_json(summary), option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join(plain_words(summary)) + "\n")
+    sys.stdout.flush()
+
+
+@asynccontextmanager
+async def _beside(*endless: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """What goes on beside the block, and ends with it. Where one of them fails, the block ends, too."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(work) for work in endless]
+        yield
+        for task in running:
+            task.cancel()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group, however deep: the others follow from it."""
+    error = group.exceptions[0]
+    return _first(cast("BaseExceptionGroup[BaseException]", error)) if isinstance(error, BaseExceptionGroup) else error

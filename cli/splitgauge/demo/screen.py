@@ -1,0 +1,111 @@
+"""Where progress goes: a live screen on a terminal, plain lines everywhere else. Owns the writing, not the words."""
+
+import sys
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from splitgauge.demo.progress import COLUMNS, ExperimentView, RunView, plain_lines
+
+__all__ = ["LiveScreen", "PlainLines", "Screen", "screen_for"]
+
+_LINES_EVERY_S = 5.0
+_NUMBERS = ("traffic", "users", "requests", "success", "latency")
+
+
+class Screen(Protocol):
+    """Somebody is told what goes on."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def say(self, line: str) -> None:
+        """Something that stays: a step done, a decision."""
+        ...
+
+    def show(self, view: RunView) -> None:
+        """How it stands now."""
+        ...
+
+
+class PlainLines:
+    """No terminal: lines now and then, and no control characters."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._shown_at_s = -_LINES_EVERY_S
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._out.flush()
+
+    def say(self, line: str) -> None:
+        """Written at once."""
+        self._out.write(line + "\n")
+        self._out.flush()
+
+    def show(self, view: RunView) -> None:
+        """Written every few seconds."""
+        if view.elapsed_s - self._shown_at_s >= _LINES_EVERY_S:
+            self._shown_at_s = view.elapsed_s
+            self.say("\n".join(plain_lines(view)))
+
+
+class LiveScreen:
+    """A terminal: what was said scrolls by above a picture of how it stands."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._live = Live(console=Console(file=out), auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Stays above the picture."""
+        self._live.console.print(Text(line))
+
+    def show(self, view: RunView) -> None:
+        """The picture, new."""
+        self._live.update(_picture(view), refresh=True)
+
+
+def screen_for(out: TextIO = sys.stdout) -> Screen:
+    """What fits where `out` goes to."""
+    return LiveScreen(out) if out.isatty() else PlainLines(out)
+
+
+def _picture(view: RunView) -> RenderableType:
+    panels = [_panel(experiment) for experiment in view.experiments]
+    return Group(Text(f"{view.headline}   {view.step}", style="bold"), *panels)
+
+
+def _panel(experiment: ExperimentView) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=True)
+    for variant in experiment.variants:
+        table.add_row(*variant.cells)
+    facts = Table.grid(padding=(0, 1))
+    facts.add_column(style="dim")
+    facts.add_column()
+    facts.add_row("health", Text(experiment.health, style="" if experiment.health.startswith("healthy") else "yellow"))
+    facts.add_row("verdict", Text(experiment.verdict))
+    facts.add_row("last decision", Text(experiment.last_decision, style="bold"))
+    return Panel(Group(table, facts), title=f"{experiment.title} ({experiment.status})", title_align="left")

@@ -1,0 +1,64 @@
+"""What is read from the log and from the router."""
+
+from typing import Any
+
+import orjson
+
+from splitgauge.demo.evidence import AppliedWatch, Written, count_written, newest_observation_us
+from splitgauge.eventlog.memory import MemoryEventLog
+from splitgauge.eventlog.port import Record
+from splitgauge.schemas import instants
+from splitgauge.schemas.topics import OBSERVATIONS
+
+
+def observation(kind: str, number: int, *, request: str, experiment: str | None = "e", second: int = 0) -> Record:
+    event: dict[str, Any] = {
+        "source": "/splitgauge/router",
+        "id": f"{kind}-{number}",
+        "type": f"splitgauge.{kind}.v1",
+        "time": f"2026-11-22T10:00:{second:02d}.000000Z",
+        "data": {"experiment_id": experiment, "request_id": request},
+    }
+    return Record(orjson.dumps(event), partition=number % 2)
+
+
+def us(second: int) -> int:
+    return instants.from_text(f"2026-11-22T10:00:{second:02d}.000000Z")
+
+
+async def test_counts_each_event_once_and_names_requests_without_outcome() -> None:
+    log = MemoryEventLog()
+    written = [
+        observation("assignment", 0, request="a"),
+        observation("assignment", 1, request="b"),
+        observation("outcome", 0, request="a"),
+        observation("report", 0, request="a"),
+        observation("report", 0, request="a"),
+    ]
+    await log.append(OBSERVATIONS.name, written)
+    assert await count_written(log) == Written(assignments=2, outcomes=1, reports=1, missing=1, duplicates=1)
+
+
+async def test_the_newest_observation_is_the_experiments_own_and_below_the_positions() -> None:
+    log = MemoryEventLog()
+    written = [
+        observation("assignment", 0, request="a", second=1),
+        observation("outcome", 0, request="a", second=2),
+        observation("assignment", 2, request="b", second=9, experiment="other"),
+        observation("assignment", 4, request="c", second=8),
+        observation("assignment", 1, request="d", second=3),
+    ]
+    await log.append(OBSERVATIONS.name, written)
+    assert await newest_observation_us(log, "e", {0: 3, 1: 0}) == us(2)
+    assert await newest_observation_us(log, "e", {0: 3, 1: 1}) == us(3)
+    assert await newest_observation_us(log, "e", {0: 4, 1: 1}) == us(8)
+    assert await newest_observation_us(log, "nobody", {0: 4, 1: 1}) is None
+
+
+def test_a_decision_is_applied_when_the_router_is_first_seen_at_it_or_behind() -> None:
+    watch = AppliedWatch()
+    watch.take(None)
+    for offset, second in ((3, 1), (3, 1), (5, 2), (6, 4)):
+        watch.take({"offset": offset, "at": f"2026-11-22T10:00:{second:02d}.000000Z"})
+    seen = [watch.applied(offset) for offset in (2, 3, 4, 5, 6, 7)]
+    assert [applied and applied.at_us for applied in seen] == [us(1), us(1), us(2), us(2), us(4), None]
