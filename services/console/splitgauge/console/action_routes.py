@@ -10,12 +10,13 @@ from splitgauge.console.changes import Changes, Wish
 from splitgauge.console.documentation import documented
 from splitgauge.console.promotion import only_challenger_of, winner_of
 from splitgauge.console.readings import Readings
-from splitgauge.console.request_body import conditions_of, read_json, read_model, validated
+from splitgauge.console.request_body import conditions_of, read_json, read_model
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.experiments import commands
 from splitgauge.experiments.commands import By
 from splitgauge.experiments.state import Registry
 from splitgauge.schemas.decision import DecisionData
+from splitgauge.schemas.validation import validated
 
 __all__ = ["action_routes"]
 

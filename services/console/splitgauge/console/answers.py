@@ -7,10 +7,10 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from splitgauge.console.representation import subject_json
-from splitgauge.console.request_body import InvalidBodyError
 from splitgauge.experiments.state import ExperimentState, WorkloadState
 from splitgauge.schemas.errors import ContractError, SplitgaugeError, UnknownSubjectError
 from splitgauge.schemas.problem import CONTENT_TYPE, problem_of
+from splitgauge.schemas.validation import InvalidError
 
 __all__ = ["answer", "json_response", "render_errors"]
 
@@ -48,7 +48,7 @@ def render_errors(app: FastAPI) -> None:
 
 def _problem(error: SplitgaugeError, headers: Any = None) -> Response:  # noqa: ANN401 - a mapping or nothing
     body: dict[str, Any] = dict(problem_of(error))
-    if isinstance(error, InvalidBodyError):
+    if isinstance(error, InvalidError):
         body["errors"] = error.errors
     return Response(orjson.dumps(body), status_code=error.status, headers=dict(headers or {}), media_type=CONTENT_TYPE)
 

@@ -8,11 +8,12 @@ from splitgauge.console.answers import answer
 from splitgauge.console.changes import Changes
 from splitgauge.console.documentation import documented
 from splitgauge.console.drafts import expect_new, id_of_new, patched
-from splitgauge.console.request_body import conditions_of, read_json, validated
+from splitgauge.console.request_body import conditions_of, read_json
 from splitgauge.experiments.commands import By, define_experiment, discard_experiment, find_experiment
 from splitgauge.experiments.state import Registry
 from splitgauge.schemas.decision import DecisionData
 from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.validation import validated
 
 __all__ = ["draft_routes"]
 

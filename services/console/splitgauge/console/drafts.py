@@ -2,10 +2,10 @@
 
 from typing import Any, cast
 
-from splitgauge.console.request_body import validated
 from splitgauge.experiments.state import ExperimentState, Registry
 from splitgauge.schemas.errors import ContractError, IllegalStepError
 from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.validation import validated
 
 __all__ = ["expect_new", "id_of_new", "patched"]
 
@@ -31,7 +31,7 @@ def expect_new(registry: Registry, experiment_id: str) -> None:
 def patched(state: ExperimentState, patch: object) -> ExperimentSpecification:
     """The draft's specification after a JSON merge patch (RFC 7396): null takes a field back to its default.
 
-    Raises: InvalidBodyError as a whole specification would; ContractError where the id is to be changed.
+    Raises: InvalidError as a whole specification would; ContractError where the id is to be changed.
     """
     if not isinstance(patch, dict):
         return validated(ExperimentSpecification, patch)

@@ -4,16 +4,16 @@ Owns the reading of HTTP requests; knows neither routes nor state.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from splitgauge.schemas.codec import decode, sha256_hex
 from splitgauge.schemas.decision import IdempotencyKey
-from splitgauge.schemas.errors import ContractError, MalformedError, StaleRevisionError
+from splitgauge.schemas.errors import ContractError, StaleRevisionError
+from splitgauge.schemas.validation import validated
 
-__all__ = ["Conditions", "InvalidBodyError", "conditions_of", "read_json", "read_model", "validated"]
+__all__ = ["Conditions", "conditions_of", "read_json", "read_model"]
 
 MAX_BODY_BYTES = 1_048_576
 """Of a specification with everything in it, a few kilobytes; more than this is a mistake or an attack."""
@@ -21,22 +21,6 @@ MAX_BODY_BYTES = 1_048_576
 MAX_KEY_LENGTH = 255
 
 _Model = TypeVar("_Model")
-
-
-class InvalidBodyError(ContractError):
-    """A body that is JSON and breaks its model, in one place or in several.
-
-    Attributes:
-        errors: every fault: JSON pointer and message.
-    """
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__(
-            errors[0]["detail"],
-            where=errors[0]["where"],
-            remedy="The fields and their values stand in the OpenAPI document",
-        )
-        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,56 +90,7 @@ async def read_json(request: Request) -> Any:  # noqa: ANN401 - any JSON value
 async def read_model(request: Request, model: type[_Model]) -> _Model:
     """The body as a model; without a body, as the empty object.
 
-    Raises: MalformedError for what is not JSON; InvalidBodyError for what the model refuses.
+    Raises: MalformedError for what is not JSON; InvalidError for what the model refuses.
     """
     value = await read_json(request)
     return validated(model, {} if value is None else value)
-
-
-def validated(model: type[_Model], value: Any) -> _Model:  # noqa: ANN401 - any JSON value
-    """`value` as the model. Raises: InvalidBodyError with a JSON pointer for every fault."""
-    try:
-        if issubclass(model, BaseModel):
-            return model.model_validate(value)
-        return TypeAdapter(model).validate_python(value)
-    except ValidationError as exc:
-        raise InvalidBodyError(_faults(exc, value)) from exc
-    except RecursionError as exc:
-        raise MalformedError("the body is nested too deeply") from exc
-
-
-def _faults(error: ValidationError, value: object) -> list[dict[str, str]]:
-    faults: dict[str, str] = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        where = _pointer(fault["loc"], value, missing=fault["type"] == "missing")
-        message = fault["msg"].removeprefix("Value error, ")
-        # A field that may be of several types has a fault for each: the first says enough.
-        faults.setdefault(where, "unknown field" if fault["type"] == "extra_forbidden" else message)
-    # A list whose items are at fault is also called too short: what is deeper says what to do.
-    return [
-        {"where": where, "detail": detail}
-        for where, detail in faults.items()
-        if not any(other.startswith(f"{where}/") for other in faults if where)
-    ]
-
-
-def _pointer(location: tuple[int | str, ...], value: object, *, missing: bool) -> str:
-    """RFC 6901. pydantic's location also names the alternatives it tried, which the body does not have: left out."""
-    pointer, here = "", value
-    for index, part in enumerate(location):
-        inside = _step(here, part)
-        if inside is None and not (missing and index == len(location) - 1):
-            continue
-        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
-        here = inside[0] if inside is not None else None
-    return pointer
-
-
-def _step(here: object, part: int | str) -> tuple[object] | None:
-    if isinstance(here, dict):
-        fields = cast("dict[object, object]", here)
-        return (fields[part],) if part in fields else None
-    if isinstance(here, list) and isinstance(part, int):
-        items = cast("list[object]", here)
-        return (items[part],) if part < len(items) else None
-    return None

@@ -7,10 +7,11 @@ from splitgauge.console.changes import Changes
 from splitgauge.console.documentation import documented
 from splitgauge.console.paging import PAGE_PARAMETERS, page_json
 from splitgauge.console.representation import workload_json
-from splitgauge.console.request_body import conditions_of, read_json, validated
+from splitgauge.console.request_body import conditions_of, read_json
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.experiments.commands import define_workload, find_workload, redefine_workload, retire_workload
 from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.validation import validated
 from splitgauge.schemas.workload import Workload, WorkloadId
 
 __all__ = ["workload_routes"]

@@ -1,0 +1,79 @@
+"""From what somebody wrote to a model: every fault named by a JSON pointer into what was written.
+
+Owns the translation of pydantic's findings; the same for HTTP, for YAML documents and for whoever else reads JSON.
+"""
+
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from splitgauge.schemas.errors import ContractError, MalformedError
+
+__all__ = ["InvalidError", "validated"]
+
+_Model = TypeVar("_Model")
+
+
+class InvalidError(ContractError):
+    """A value that breaks its model, in one place or in several.
+
+    Attributes:
+        errors: every fault: JSON pointer and message.
+    """
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__(
+            errors[0]["detail"],
+            where=errors[0]["where"],
+            remedy="The fields and their values stand in the published schemas",
+        )
+        self.errors = errors
+
+
+def validated(model: type[_Model], value: Any) -> _Model:  # noqa: ANN401 - any JSON value
+    """`value` as the model. Raises: InvalidError with a JSON pointer for every fault."""
+    try:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            return model.model_validate(value)
+        return TypeAdapter(model).validate_python(value)
+    except ValidationError as exc:
+        raise InvalidError(_faults(exc, value)) from exc
+    except RecursionError as exc:
+        raise MalformedError("nested too deeply", remedy="Say it with fewer levels") from exc
+
+
+def _faults(error: ValidationError, value: object) -> list[dict[str, str]]:
+    faults: dict[str, str] = {}
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        where = _pointer(fault["loc"], value, missing=fault["type"] == "missing")
+        message = fault["msg"].removeprefix("Value error, ")
+        # A field that may be of several types has a fault for each: the first says enough.
+        faults.setdefault(where, "unknown field" if fault["type"] == "extra_forbidden" else message)
+    # A list whose items are at fault is also called too short: what is deeper says what to do.
+    return [
+        {"where": where, "detail": detail}
+        for where, detail in faults.items()
+        if not any(other.startswith(f"{where}/") for other in faults if where)
+    ]
+
+
+def _pointer(location: tuple[int | str, ...], value: object, *, missing: bool) -> str:
+    """RFC 6901. pydantic's location also names the alternatives that it tried, which nobody wrote: left out."""
+    pointer, here = "", value
+    for index, part in enumerate(location):
+        inside = _step(here, part)
+        if inside is None and not (missing and index == len(location) - 1):
+            continue
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+        here = inside[0] if inside is not None else None
+    return pointer
+
+
+def _step(here: object, part: int | str) -> tuple[object] | None:
+    if isinstance(here, dict):
+        fields = cast("dict[object, object]", here)
+        return (fields[part],) if part in fields else None
+    if isinstance(here, list) and isinstance(part, int):
+        items = cast("list[object]", here)
+        return (items[part],) if part < len(items) else None
+    return None
