@@ -57,10 +57,20 @@ def sums(units: Units) -> MetricSums:
     )
 
 
-def cell(
-    units: int, *, requests: int | None = None, missing_units: int = 0, crossovers: int = 0, **metrics: Units
-) -> Cell:
+def cell(units: int, *, requests: int | None = None, crossovers: int = 0, **metrics: Units) -> Cell:
     """A cohort with the given metrics."""
+    return cohort(units, metrics, requests=requests, crossovers=crossovers)
+
+
+def cohort(
+    units: int,
+    metrics: Mapping[str, Units],
+    *,
+    requests: int | None = None,
+    missing_units: int = 0,
+    crossovers: int = 0,
+) -> Cell:
+    """The same, with the metrics in a mapping."""
     return Cell(
         exposed=units + crossovers,
         units=units,

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from splitgauge.analyzer.numbers import FloatArray, Numbers, Row, column
+from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import AnalysisData, Comparison
 from splitgauge.schemas.metric import ROUTER_METRICS
@@ -33,7 +33,16 @@ from splitgauge.statistics import (
     z_test,
 )
 
-__all__ = ["compare", "compare_leader", "direction_of", "holm_over_challengers", "level_of", "shown_metrics"]
+__all__ = [
+    "compare",
+    "compare_leader",
+    "direction_of",
+    "holm_over_challengers",
+    "in_the_running",
+    "lacking",
+    "level_of",
+    "shown_metrics",
+]
 
 _TINY = float(np.finfo(np.float64).tiny)
 """A p-value in the far tail is small, never 0."""
@@ -84,7 +93,11 @@ def compare_leader(state: ExperimentState, numbers: Numbers, comparisons: Sequen
     """With several challengers in: the best on the goal against the next best; every pair shares the alpha."""
     goal = state.specification.goal.metric
     sign = direction_of(state, goal)
-    effects = {one.variant: sign * one.effect for one in comparisons if one.metric == goal and one.effect is not None}
+    effects = {
+        one.variant: sign * one.effect
+        for one in comparisons
+        if one.metric == goal and one.effect is not None and in_the_running(state, one)
+    }
     if len(effects) < 2:
         return None
     leader, runner_up, *_ = sorted(effects, key=lambda name: -effects[name])
@@ -96,6 +109,27 @@ def compare_leader(state: ExperimentState, numbers: Numbers, comparisons: Sequen
 def direction_of(state: ExperimentState, metric: str) -> int:
     """+1 where up is good."""
     return 1 if state.specification.all_metrics[metric].direction == "up" else -1
+
+
+def lacking(state: ExperimentState, goal: Comparison) -> str | None:
+    """What a challenger's goal still lacks before anything is concluded from it; None: nothing."""
+    minimum = state.specification.minimum
+    for name, units in ((goal.against, goal.units_against), (goal.variant, goal.units)):
+        if units < minimum.units:
+            return f"{units} units of {name} have {goal.metric}, of at least {minimum.units}"
+    if goal.rarer_outcomes is not None and goal.rarer_outcomes < RARE_OUTCOMES:
+        return (
+            f"{goal.metric} of {goal.variant} and {goal.against}: only {goal.rarer_outcomes} units have its rarer "
+            f"outcome, of at least {RARE_OUTCOMES}"
+        )
+    if goal.effect is None or goal.sequential_p is None:
+        return f"{goal.metric} of {goal.variant} and {goal.against}: {goal.reason or 'no data'}"
+    return None
+
+
+def in_the_running(state: ExperimentState, goal: Comparison) -> bool:
+    """An arm whose weight was set to 0 cannot grow any more: it counts if it has enough, else it holds nobody up."""
+    return state.table.counts()[goal.variant] > 0 or lacking(state, goal) is None
 
 
 def holm_over_challengers(state: ExperimentState, p_values: dict[str, float | None]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from splitgauge.analyzer.numbers import FloatArray, Numbers, Row, column
+from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
 from splitgauge.analyzer.wording import amount
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import GuardrailFinding
@@ -18,13 +18,10 @@ from splitgauge.schemas.experiment import Guardrail
 from splitgauge.schemas.metric import Metric
 from splitgauge.statistics import first_failures, guardrail_sequence, rare_rate_guardrail
 
-__all__ = ["BURN_IN_UNITS", "RARE_FAILURES", "find_harm"]
+__all__ = ["BURN_IN_UNITS", "find_harm"]
 
 BURN_IN_UNITS = 100
 """Units an arm before a one-sided sequence may show harm: it is asymptotic (measured: statistics.md, burn-in)."""
-
-RARE_FAILURES = 25
-"""Units with a failure, in both arms together, under which a rate has no usable standard error."""
 
 _FIRST_FAILURES = 10
 """In both arms together, before the exact count process may show harm."""
@@ -138,7 +135,7 @@ def _sequences(
     control, treatment = _failures(numbers, rows)
     failures = (control + treatment).sum(axis=0)
     rate = np.array([numbers.metrics[row.metric].kind == "proportion" for row in rows])
-    rare = rate & (failures < RARE_FAILURES)
+    rare = rate & (failures < RARE_OUTCOMES)
     upper[rare] = _rare_upper(state, numbers, [row for row, few in zip(rows, rare, strict=True) if few])
     return _Numbers(
         harm=column(found.harm / base),

@@ -17,11 +17,14 @@ from splitgauge.schemas.metric import ROUTER_METRICS, Metric
 from splitgauge.schemas.tables import SHARE_SCALE, Cell, MetricSums, WindowData
 from splitgauge.statistics import Arms, Cells, combine_epochs, exact_moments, ratios
 
-__all__ = ["DAY_US", "FloatArray", "Numbers", "Row", "column", "read_numbers", "rounded"]
+__all__ = ["DAY_US", "RARE_OUTCOMES", "FloatArray", "Numbers", "Row", "column", "read_numbers", "rounded"]
 
 FloatArray = npt.NDArray[np.float64]
 
 DAY_US = 86_400 * instants.SECOND_US
+
+RARE_OUTCOMES = 25
+"""Units with a rate's rarer outcome, in both arms together, under which it has no usable standard error."""
 
 _SUMS = ("m", "d", "mm", "dd", "md")
 
@@ -106,7 +109,11 @@ class Numbers:
             n, value, variance = (values[:, arm, metric] for values in self.cells)
             return Cells(np.where(shared, n, 0.0), value, variance)
 
-        return combine_epochs(pick(against), pick(variant), guard=guard)
+        control, treatment = pick(against), pick(variant)
+        if guard:
+            rates = np.array([self.metrics[row.metric].kind == "proportion" for row in rows])
+            control, treatment = _with_variance(control, treatment, rates)
+        return combine_epochs(control, treatment, guard=guard)
 
     def counted(self, counts: FloatArray, rows: Sequence[Row]) -> tuple[FloatArray, FloatArray]:
         """Counts per epoch of both arms, 0 in epochs that had one only, each of shape (epochs, rows)."""
@@ -156,6 +163,19 @@ def read_numbers(state: ExperimentState, window: WindowData) -> Numbers:
         misses=of_sums("misses"),
         success_shares=of_sums("shares", SHARE_SCALE),
         overall=_estimates([_added(column_) for column_ in _by_variant(sums)], metrics, shape[1:]),
+    )
+
+
+def _with_variance(control: Cells, treatment: Cells, rates: npt.NDArray[np.bool_]) -> tuple[Cells, Cells]:
+    """Rates of two arms that do not vary, but differ: always right against never. Were they the same, their common rate
+    would vary by p (1 - p); without it the clearest difference there is would never be shown."""
+    still = rates & (control.variance == 0) & (treatment.variance == 0) & (control.value != treatment.value)
+    units = np.where(still, control.n + treatment.n, 1.0)
+    rate = (control.n * control.value + treatment.n * treatment.value) / units
+    spread = rate * (1 - rate)
+    return (
+        control._replace(variance=np.where(still, spread, control.variance)),
+        treatment._replace(variance=np.where(still, spread, treatment.variance)),
     )
 
 

@@ -7,7 +7,7 @@ out: a person may waive that, and nothing else. Must not know the order of the s
 from dataclasses import dataclass
 from typing import Literal
 
-from splitgauge.analyzer.comparisons import direction_of, level_of
+from splitgauge.analyzer.comparisons import direction_of, in_the_running, level_of
 from splitgauge.analyzer.wording import amount, effect_sentence
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import Comparison, GuardrailFinding, Health, LookState, VariantNumbers
@@ -98,10 +98,14 @@ def judge_promotion(findings: Findings) -> Promotion:
 
 
 def _best(findings: Findings) -> Comparison | None:
-    known = [one for one in goals(findings) if one.effect is not None]
-    if findings.leader is not None:
-        return next(one for one in known if one.variant == findings.leader.variant)
-    return known[0] if known else None
+    sign = direction_of(findings.state, findings.state.specification.goal.metric)
+    effects = {
+        one.variant: sign * one.effect
+        for one in goals(findings)
+        if one.effect is not None and in_the_running(findings.state, one)
+    }
+    best = max(effects, key=lambda name: effects[name], default=None)
+    return next((one for one in goals(findings) if one.variant == best), None)
 
 
 def _not_ahead(findings: Findings, best: Comparison) -> str | None:

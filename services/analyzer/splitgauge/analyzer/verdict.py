@@ -7,7 +7,7 @@ the record can follow it. What is done about a verdict is `proposals`'.
 import math
 from collections.abc import Callable
 
-from splitgauge.analyzer.guardrails import RARE_FAILURES
+from splitgauge.analyzer.comparisons import in_the_running, lacking
 from splitgauge.analyzer.promotion import Findings, Promotion, goal_result, goal_sentence, goals, judge_promotion
 from splitgauge.analyzer.wording import units_and_jobs
 from splitgauge.experiments import SLOTS, ExperimentState, coverage_slots
@@ -110,9 +110,7 @@ def _hold(findings: Findings) -> Verdict | None:
 
 def _too_little(findings: Findings) -> str | None:
     minimum = findings.state.specification.minimum
-    compared = [
-        goal for goal in goals(findings) if _gets_traffic(findings.state, goal.variant) or _full(findings, goal)
-    ]
+    compared = [goal for goal in goals(findings) if in_the_running(findings.state, goal)]
     if not compared:
         return "no challenger gets traffic"
     for name in (findings.state.control, *(goal.variant for goal in compared)):
@@ -121,35 +119,7 @@ def _too_little(findings: Findings) -> str | None:
             return f"{name} has {numbers.units} units of at least {minimum.units}"
         if numbers.requests < minimum.requests:
             return f"{name} has {numbers.requests} requests of at least {minimum.requests}"
-    for goal in compared:
-        lacking = _goal_too_little(findings, goal)
-        if lacking is not None:
-            return lacking
-    return None
-
-
-def _goal_too_little(findings: Findings, goal: Comparison) -> str | None:
-    minimum = findings.state.specification.minimum
-    for name, units in ((goal.against, goal.units_against), (goal.variant, goal.units)):
-        if units < minimum.units:
-            return f"{units} units of {name} have {goal.metric}, of at least {minimum.units}"
-    if goal.rarer_outcomes is not None and goal.rarer_outcomes < RARE_FAILURES:
-        return (
-            f"{goal.metric} of {goal.variant} and {goal.against}: only {goal.rarer_outcomes} units have its rarer "
-            f"outcome, of at least {RARE_FAILURES}"
-        )
-    if goal.effect is None or goal.sequential_p is None:
-        return f"{goal.metric} of {goal.variant} and {goal.against}: {goal.reason or 'no data'}"
-    return None
-
-
-def _gets_traffic(state: ExperimentState, variant: str) -> bool:
-    return state.table.counts()[variant] > 0
-
-
-def _full(findings: Findings, goal: Comparison) -> bool:
-    """An arm whose weight was set to 0 cannot grow any more: it counts if it has enough, and holds nobody up."""
-    return _goal_too_little(findings, goal) is None
+    return next((because for goal in compared if (because := lacking(findings.state, goal)) is not None), None)
 
 
 def _control_wins(findings: Findings) -> Verdict | None:
@@ -193,7 +163,8 @@ def _ready_step(findings: Findings) -> int | None:
     if ramp is None or state.step is None or state.step >= len(shares) - 1:
         return None
     current = ramp.steps[state.step]
-    arms = [name for name in (state.control, *state.challengers) if _gets_traffic(state, name)]
+    slots_of = state.table.counts()
+    arms = [name for name in (state.control, *state.challengers) if slots_of[name]]
     if state.step_running_us(findings.looked_at_us) < current.duration_s * SECOND_US:
         return None
     if any(findings.variants[name].units < current.units for name in arms):
