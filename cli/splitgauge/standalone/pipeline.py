@@ -57,9 +57,10 @@ class Pipeline:
 
     def aggregator_status(self) -> dict[str, object]:
         """For `/readyz`: how far each partition is folded."""
-        folded = self._parts[0].positions if self._parts is not None else {}
-        positions = {str(partition): upto for partition, upto in folded.items()}
-        return self._status({"ready": self._parts is not None, "positions": positions})
+        if self._parts is None:
+            return self._status({"ready": False})
+        positions = {str(partition): upto for partition, upto in self._parts[0].positions.items()}
+        return self._status({"ready": True, "positions": positions})
 
     def analyzer_status(self) -> dict[str, object]:
         """For `/readyz`."""

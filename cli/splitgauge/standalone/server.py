@@ -24,6 +24,7 @@ from splitgauge.router.service import Router
 from splitgauge.schemas.errors import ConflictError
 from splitgauge.standalone.application import application
 from splitgauge.standalone.pipeline import Pipeline
+from splitgauge.standalone.retention import keep_trimming
 from splitgauge.standalone.settings import StandaloneSettings
 
 __all__ = ["run"]
@@ -72,6 +73,7 @@ async def _run_beside_pipeline(
         },
     )
     pipeline.start()
+    trimming = asyncio.create_task(keep_trimming(log, clock=SYSTEM_CLOCK.now_us))
     try:
         await console.start()
         try:
@@ -79,6 +81,7 @@ async def _run_beside_pipeline(
         finally:
             await console.stop()
     finally:
+        trimming.cancel()
         await asyncio.to_thread(pipeline.stop)
 
 
