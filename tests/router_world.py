@@ -7,6 +7,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -74,7 +75,7 @@ class Decider:
     async def define(self, *workloads: Workload) -> None:
         """Define workloads."""
         for each in workloads:
-            await self.decide(lambda registry, each=each: commands.define_workload(registry, each, BY))
+            await self.decide(partial(commands.define_workload, workload=each, by=BY))
 
     async def start(self, experiment_id: str, experiment: ExperimentSpecification) -> None:
         """Define and activate an experiment."""

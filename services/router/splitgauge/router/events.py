@@ -4,7 +4,6 @@ Owns their making on the data path: plain dictionaries through orjson, as valida
 than all the rest of a request. That they are what `splitgauge.schemas.traffic` says is held by tests.
 """
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -146,25 +145,26 @@ class EventMaker:
         )
         return Record(event, request_id.encode())
 
-    def dead_letter(
-        self, stored: StoredRecord, error: SplitgaugeError, *, event_id: str, time: str, keep_bytes: bool
-    ) -> Record:
-        """Of an event that could not be used, for `splitgauge.dead-letters`."""
-        data: dict[str, Any] = {
+    def dead_letter(self, stored: StoredRecord, error: SplitgaugeError, *, time: str) -> Record:
+        """Of an event of callers that could not be used, for `splitgauge.dead-letters`; its bytes stay where they are.
+
+        Its id is its place: buried again, it is the same event.
+        """
+        place = f"{stored.topic}/{stored.partition}/{stored.offset}"
+        data = {
             "topic": stored.topic,
             "partition": stored.partition,
             "offset": stored.offset,
             "reason": str(error),
             "code": error.code,
         }
-        if keep_bytes:
-            data["value"] = b64encode(stored.value).decode()
         event = wrap(
             orjson.dumps(data),
             type="splitgauge.dead-letter.v1",
-            id=event_id,
+            id=place,
             source=_SOURCE,
             time=time,
+            subject=place,
             instance=self._instance,
         )
         return Record(event, stored.key)

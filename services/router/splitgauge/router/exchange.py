@@ -82,8 +82,13 @@ class Exchange:
         self._credentials = credentials
         self._clock = clock
 
-    async def answer(self, inquiry: Inquiry, *, request_id: str, durability: Durability) -> Reply:
-        """The reply, when as much is durable as was asked for. Cancelled: the caller has gone, and the outcome says so.
+    async def answer(
+        self, inquiry: Inquiry, *, request_id: str, durability: Durability, repeatable: bool = False
+    ) -> Reply:
+        """The reply, when as much is durable as was asked for.
+
+        Cancelled, the caller has gone, and the outcome says so; unless the request is `repeatable`: then it will be
+        made again from its event, and have its outcome then.
 
         Raises: UnknownSubjectError, ContractError: the request names no workload, nothing was written;
             LogUnavailableError: what has to be durable cannot be; UnknownRulesError.
@@ -97,7 +102,8 @@ class Exchange:
             if durability != "batched":
                 await ticket.durable()
         except asyncio.CancelledError:
-            self._end(assigned, _gone(self._since_ms(started_s)), urgent=False)
+            if not repeatable:
+                self._end(assigned, _gone(self._since_ms(started_s)), urgent=False)
             raise
         document = _document(result) if isinstance(result, Answer) else None
         ending = self._ending(assigned.plan, result, document, started_s=started_s, latency_ms=latency_ms)

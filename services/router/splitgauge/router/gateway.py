@@ -151,8 +151,8 @@ class Gateway:
         if refusal is not None:
             raise refusal
         attributed = [
-            self._attribution.submitted(
-                report, index=index, idempotency_key=headers.get("idempotency-key"), registry=table.registry
+            self._attribution.attribute(
+                report, registry=table.registry, idempotency_key=headers.get("idempotency-key"), index=index
             )
             for index, report in enumerate(read_submitted(document))
         ]

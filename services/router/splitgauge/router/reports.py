@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from splitgauge.experiments.state import Registry
 from splitgauge.router.json_value import is_array
-from splitgauge.router.token import Token, TokenSigner
+from splitgauge.router.token import TokenSigner
 from splitgauge.router.unit_key import UnitKey
 from splitgauge.schemas.errors import ContractError, UnknownSubjectError
 from splitgauge.schemas.identifiers import report_id_by_token, report_id_by_unit
@@ -27,7 +27,7 @@ MetricValue = StrictBool | StrictInt | Annotated[float, Field(strict=True, allow
 
 
 class Submitted(BaseModel):
-    """A report as it comes over HTTP."""
+    """A report as applications write it, over HTTP; events of the log are held to the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,9 +58,6 @@ class Attributed:
     request_id: str | None = None
 
 
-_SUBMITTED = TypeAdapter(Submitted)
-
-
 def read_submitted(document: object) -> list[Submitted]:
     """The reports of an HTTP request. Raises: ContractError with the JSON pointer of what is wrong."""
     if not is_array(document):
@@ -70,85 +67,86 @@ def read_submitted(document: object) -> list[Submitted]:
     reports: list[Submitted] = []
     for index, item in enumerate(document):
         try:
-            reports.append(_SUBMITTED.validate_python(item))
+            reports.append(Submitted.model_validate(item))
         except ValidationError as exc:
             raise _invalid(exc, index) from exc
     return reports
 
 
 class Attribution:
-    """Attributes reports; `registry` is the state of the decisions that they are read with."""
+    """Attributes reports."""
 
     def __init__(self, key: UnitKey, tokens: TokenSigner) -> None:
         self._key = key
         self._tokens = tokens
 
-    def submitted(
-        self, report: Submitted, *, index: int, idempotency_key: str | None, registry: Registry
+    def attribute(
+        self,
+        report: Submitted,
+        *,
+        registry: Registry,
+        event_id: str | None = None,
+        idempotency_key: str | None = None,
+        index: int = 0,
     ) -> Attributed:
-        """A report that came over HTTP. Raises: UnknownSubjectError, ContractError naming the place."""
-        where = f"/{index}"
+        """Whose report it is.
+
+        Args:
+            event_id: of a report from the log, where it follows from the event.
+            idempotency_key, index: of a report over HTTP, and its place in the request's list.
+        Raises: UnknownSubjectError, ContractError naming the place.
+        """
+        where = f"/{index}" if event_id is None else "/data"
+        _expect_free(report.metrics, where)
         if report.token is not None and report.unit is None:
-            token = self.token(report.token, experiment_id=report.experiment, where=where)
-            return self.by_token(
-                token, report.metrics, report_id_by_token(token.request_id, report.metrics), report.time
-            )
+            return self._by_token(report, report.token, event_id=event_id, where=where)
         if report.unit is None or report.token is not None:
             raise _neither(where)
-        unit_id = self._key.unit_id(report.unit)
-        if report.id is not None:
-            # A report's own id is the caller's name for it among the unit's, wherever it stands in the list.
-            event_id = report_id_by_unit(None, f"{unit_id}\n{report.id}", 0)
-        elif idempotency_key:
-            event_id = report_id_by_unit(None, idempotency_key, index)
-        else:
-            raise ContractError(
-                "a report by unit needs an id, or it would count again when it is sent again",
-                where=f"{where}/id",
-                remedy="Give it an `id`, or the request the header Idempotency-Key",
+        if report.experiment is not None and report.experiment not in registry.experiments:
+            raise UnknownSubjectError(
+                f"there is no experiment {report.experiment!r}",
+                where=f"{where}/experiment",
+                remedy="GET /api/v1/ab-tests lists them",
+                code="unknown-experiment",
             )
-        self.expect_known(report.experiment, registry, where=where)
-        _expect_free(report.metrics, where)
-        return Attributed(event_id, unit_id, report.metrics, report.time, report.experiment)
+        unit_id = self._key.unit_id(report.unit)
+        own_id = event_id or _id_by_unit(report, unit_id, idempotency_key, index)
+        return Attributed(own_id, unit_id, report.metrics, report.time, report.experiment)
 
-    def by_unit(
-        self, unit: str, metrics: Mapping[str, float | bool], event_id: str, *, experiment_id: str | None
-    ) -> Attributed:
-        """A report by unit, its id known."""
-        _expect_free(metrics, "/data")
-        return Attributed(event_id, self._key.unit_id(unit), metrics, None, experiment_id)
-
-    def by_token(
-        self, token: Token, metrics: Mapping[str, float | bool], event_id: str, time: str | None = None
-    ) -> Attributed:
-        """A report by token, its id known."""
-        _expect_free(metrics, "")
-        return Attributed(event_id, token.unit_id, metrics, time, token.experiment_id, token.epoch, token.request_id)
-
-    def token(self, text: str, *, experiment_id: str | None, where: str) -> Token:
-        """The token. Raises: UnknownSubjectError; ContractError where an experiment is named that is not its own."""
+    def _by_token(self, report: Submitted, text: str, *, event_id: str | None, where: str) -> Attributed:
         try:
             token = self._tokens.verify(text)
         except UnknownSubjectError as exc:
             exc.where = f"{where}/token"
             raise
-        if experiment_id is not None and experiment_id != token.experiment_id:
+        if report.experiment is not None and report.experiment != token.experiment_id:
             raise ContractError(
-                f"the token's request was not split by experiment {experiment_id!r}",
+                f"the token's request was not split by experiment {report.experiment!r}",
                 where=f"{where}/experiment",
                 remedy="Leave `experiment` out: the token says it",
             )
-        return token
+        return Attributed(
+            event_id or report_id_by_token(token.request_id, report.metrics),
+            token.unit_id,
+            report.metrics,
+            report.time,
+            token.experiment_id,
+            token.epoch,
+            token.request_id,
+        )
 
-    def expect_known(self, experiment_id: str | None, registry: Registry, *, where: str) -> None:
-        """Raises: UnknownSubjectError where the experiment named is not there."""
-        if experiment_id is not None and experiment_id not in registry.experiments:
-            raise UnknownSubjectError(
-                f"there is no experiment {experiment_id!r}",
-                where=f"{where}/experiment",
-                remedy="GET /api/v1/ab-tests lists them",
-                code="unknown-experiment",
-            )
+
+def _id_by_unit(report: Submitted, unit_id: str, idempotency_key: str | None, index: int) -> str:
+    if report.id is not None:
+        # A report's own id is the caller's name for it among the unit's, wherever it stands in the list.
+        return report_id_by_unit(None, f"{unit_id}\n{report.id}", 0)
+    if idempotency_key:
+        return report_id_by_unit(None, idempotency_key, index)
+    raise ContractError(
+        "a report by unit needs an id, or it would count again when it is sent again",
+        where=f"/{index}/id",
+        remedy="Give it an `id`, or the request the header Idempotency-Key",
+    )
 
 
 def _expect_free(metrics: Mapping[str, float | bool], where: str) -> None:

@@ -4,6 +4,7 @@ Owns the order of starting and stopping, and no behaviour of its own. Belongs to
 """
 
 import asyncio
+import logging
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -18,8 +19,10 @@ from splitgauge.router.events import EventMaker
 from splitgauge.router.exchange import Exchange
 from splitgauge.router.follower import Follower
 from splitgauge.router.gateway import Gateway
+from splitgauge.router.intake import Intake
 from splitgauge.router.key_file import expect_fingerprint, load_or_create
 from splitgauge.router.outbox import Outbox
+from splitgauge.router.report_intake import ReportIntake
 from splitgauge.router.reports import Attribution
 from splitgauge.router.settings import RouterSettings
 from splitgauge.router.spool import Spool
@@ -32,6 +35,8 @@ from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.topics import OBSERVATIONS
 
 __all__ = ["Router"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Router:
@@ -55,7 +60,7 @@ class Router:
     @property
     def ready(self) -> bool:
         """Whether requests can be planned."""
-        return self._running is not None and self._running.follower.ready
+        return self._running is not None and self._running.ready
 
     def status(self) -> dict[str, object]:
         """For `/readyz`."""
@@ -125,7 +130,7 @@ class _Running:
         )
         tokens = TokenSigner(key.derive("token"))
         events = EventMaker(instance=settings.instance, observation_partitions=partitions)
-        self.exchange = Exchange(
+        exchange = Exchange(
             follower=self.follower,
             outbox=self.outbox,
             upstream=upstream,
@@ -135,28 +140,66 @@ class _Running:
             credentials=Credentials(clock.monotonic_s),
             clock=clock,
         )
-        self.gateway = Gateway(
-            exchange=self.exchange,
+        attribution = Attribution(key, tokens)
+        self._intake = Intake(
+            log,
+            exchange=exchange,
+            follower=self.follower,
+            events=events,
+            clock=clock,
+            concurrency=settings.intake_concurrency,
+            grace_s=settings.stop_grace_s,
+        )
+        self._report_intake = ReportIntake(
+            log,
+            attribution=attribution,
             follower=self.follower,
             outbox=self.outbox,
             events=events,
-            attribution=Attribution(key, tokens),
+            clock=clock,
+        )
+        self.gateway = Gateway(
+            exchange=exchange,
+            follower=self.follower,
+            outbox=self.outbox,
+            events=events,
+            attribution=attribution,
             clock=clock,
             durability=settings.durability,
             request_bytes=settings.request_bytes,
         )
 
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be planned, and nothing that should run has ended."""
+        return self.follower.ready and not any(task.done() for task in self._tasks)
+
     def start(self) -> None:
+        """Follow first, then take requests."""
         self.outbox.start()
-        self._tasks.append(asyncio.create_task(self.follower.run(), name="router follower"))
+        for name, work in (
+            ("follower", self.follower.run()),
+            ("intake", self._intake.run()),
+            ("report intake", self._report_intake.run()),
+        ):
+            task = asyncio.create_task(work, name=f"router {name}")
+            task.add_done_callback(_say_why)
+            self._tasks.append(task)
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        """The reverse; what is queued last."""
+        for task in reversed(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.outbox.stop()
         await self._upstream.close()
         self._spool.close()
+
+
+def _say_why(task: "asyncio.Task[None]") -> None:
+    """A part that ends by itself makes the router unready; an operator wants to know why at once."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _logger.error("a part of the router has ended", exc_info=error, extra={"part": task.get_name()})
 
 
 async def _agree_on(key: UnitKey, decisions: DecisionLog, clock: Clock) -> None:

@@ -25,6 +25,7 @@ class RouterSettings:
         spool_bytes: the most that is kept on disk while the log is away.
         request_bytes, answer_bytes: the largest bodies taken.
         intake_concurrency: request events worked on at once.
+        stop_grace_s: how long request events under way may take when the router stops.
         instance: who this router is, in its events.
     """
 
@@ -38,4 +39,5 @@ class RouterSettings:
     request_bytes: int = 16 * _MIB
     answer_bytes: int = 32 * _MIB
     intake_concurrency: int = 64
+    stop_grace_s: float = 20.0
     instance: str = field(default_factory=socket.gethostname)

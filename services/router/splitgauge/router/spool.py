@@ -4,7 +4,8 @@ Owns the file. What is appended is on disk when `append` returns, and is read ba
 The file is emptied when all of it is in the log; until then a restart appends it from its beginning again, which the
 same ids make harmless.
 
-    record: length of value (4), partition (4), CRC-32 of value (4), value     big-endian
+    batch: length of body (4), CRC-32 of body (4), CRC-32 of these eight bytes (4), body     all big-endian
+    body: for each record partition (4), length of value (4), value
 """
 
 import errno
@@ -21,13 +22,15 @@ __all__ = ["FILE_NAME", "Spool"]
 
 FILE_NAME = "router.spool"
 _HEAD = struct.Struct(">III")
+_SUMMED = struct.Struct(">II")
+_RECORD = struct.Struct(">II")
 
 
 class Spool:
     """The file, open. All methods block; they are for a thread, and never for two at a time."""
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
-        """Open or make it. A record that a crash left unfinished is cut off: nobody was told that it was there.
+        """Open or make it. A batch that a crash left unfinished is cut off: nobody was told that it was there.
 
         Raises: LogDamagedError where the middle of the file is damaged; LogUnavailableError.
         """
@@ -54,9 +57,9 @@ class Spool:
 
     def append(self, records: Sequence[Record]) -> None:
         """Keep the records, all or none. Raises: LogUnavailableError where it is full or the disk takes no more."""
-        data = b"".join(
-            _HEAD.pack(len(value), partition or 0, zlib.crc32(value)) + value for value, _, partition in records
-        )
+        body = b"".join(_RECORD.pack(partition or 0, len(value)) + value for value, _, partition in records)
+        summed = _SUMMED.pack(len(body), zlib.crc32(body))
+        data = summed + zlib.crc32(summed).to_bytes(4, "big") + body
         if self._end + len(data) > self._limit:
             raise LogUnavailableError(
                 f"the log is away, and the spool that stands in for it is full ({self._limit} bytes)",
@@ -72,14 +75,16 @@ class Spool:
         self._end += len(data)
 
     def next(self, *, limit: int) -> tuple[list[Record], int]:
-        """Up to `limit` records from where the log ends, and the place behind them, for `advance`."""
+        """Whole batches from where the log ends, until there are `limit` records; and the place behind them."""
         records: list[Record] = []
         at = self._read_at
-        for value, partition, end in self._records(at, self._end):
-            records.append(Record(value, None, partition))
-            at = end
-            if len(records) == limit:
-                break
+        while at < self._end and len(records) < limit:
+            length, checksum, _ = _HEAD.unpack(os.pread(self._file, _HEAD.size, at))
+            body = os.pread(self._file, length, at + _HEAD.size)
+            if len(body) < length or zlib.crc32(body) != checksum:
+                raise self._damaged(at)
+            records += _records(body)
+            at += _HEAD.size + length
         return records, at
 
     def advance(self, place: int) -> None:
@@ -103,28 +108,25 @@ class Spool:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fdatasync(self._file)
 
-    def _records(self, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-        """(value, partition, end of the record) from a place on."""
-        at = start
-        while at < end:
-            length, partition, checksum = _HEAD.unpack(os.pread(self._file, _HEAD.size, at))
-            value = os.pread(self._file, length, at + _HEAD.size)
-            at += _HEAD.size + length
-            if len(value) < length or zlib.crc32(value) != checksum:
-                raise self._damaged(at - _HEAD.size - length)
-            yield value, partition, at
-
     def _valid_end(self) -> int:
+        """Behind the last whole batch. Raises: LogDamagedError where what is not whole cannot be an unfinished end."""
         size = os.fstat(self._file).st_size
         at = 0
-        while at + _HEAD.size <= size:
-            length, _, checksum = _HEAD.unpack(os.pread(self._file, _HEAD.size, at))
+        while at < size:
+            head = os.pread(self._file, _HEAD.size, at)
+            if len(head) < _HEAD.size:
+                return at
+            length, checksum, head_checksum = _HEAD.unpack(head)
+            if zlib.crc32(head[: _SUMMED.size]) != head_checksum:
+                # A file may have been made longer before its bytes were written: then there are zeros to its end.
+                if any(os.pread(self._file, size - at, at + _HEAD.size)):
+                    raise self._damaged(at)
+                return at
             end = at + _HEAD.size + length
-            value = os.pread(self._file, length, at + _HEAD.size) if end <= size else b""
-            if len(value) < length or zlib.crc32(value) != checksum:
+            if end > size or zlib.crc32(os.pread(self._file, length, at + _HEAD.size)) != checksum:
                 if end < size:
                     raise self._damaged(at)
-                break
+                return at
             at = end
         return at
 
@@ -142,3 +144,12 @@ class Spool:
             remedy="See that the disk works and has room",
             code="spool-unavailable",
         )
+
+
+def _records(body: bytes) -> Iterator[Record]:
+    at = 0
+    while at < len(body):
+        partition, length = _RECORD.unpack_from(body, at)
+        at += _RECORD.size
+        yield Record(body[at : at + length], None, partition)
+        at += length
