@@ -5,11 +5,11 @@ Owns the translation of pydantic's findings; the same for HTTP, for YAML documen
 
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from splitgauge.schemas.errors import ContractError, MalformedError
 
-__all__ = ["InvalidError", "validated"]
+__all__ = ["InvalidError", "invalid", "validated"]
 
 _Model = TypeVar("_Model")
 
@@ -33,13 +33,16 @@ class InvalidError(ContractError):
 def validated(model: type[_Model], value: Any) -> _Model:  # noqa: ANN401 - any JSON value
     """`value` as the model. Raises: InvalidError with a JSON pointer for every fault."""
     try:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            return model.model_validate(value)
         return TypeAdapter(model).validate_python(value)
     except ValidationError as exc:
-        raise InvalidError(_faults(exc, value)) from exc
+        raise invalid(exc, value) from exc
     except RecursionError as exc:
         raise MalformedError("nested too deeply", remedy="Say it with fewer levels") from exc
+
+
+def invalid(error: ValidationError, value: object) -> InvalidError:
+    """What pydantic found in `value`, in our words."""
+    return InvalidError(_faults(error, value))
 
 
 def _faults(error: ValidationError, value: object) -> list[dict[str, str]]:
