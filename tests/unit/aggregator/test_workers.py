@@ -1,7 +1,7 @@
 """The shell of the aggregator on the log in memory: what is published, what survives a stop, who wins."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -77,7 +77,7 @@ async def world() -> World:
 
 
 @asynccontextmanager
-async def running(*workers: FoldWorker | TablesWorker) -> AsyncIterator[None]:
+async def running(*workers: FoldWorker | TablesWorker) -> AsyncGenerator[None]:
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield
