@@ -4,6 +4,7 @@ Owns where the fold stands and whether what it read is what the recorded digests
 cannot be read, the partition is broken from there on: nothing that stands on it can be made again.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
@@ -21,9 +22,12 @@ __all__ = ["AuditedPartition", "Stop", "stops_of"]
 
 @dataclass(slots=True)
 class Stop:
-    """A position that analyses name: whose numbers are wanted there, and which digests they recorded."""
+    """A position that analyses name: whose numbers are wanted there, by how many looks, and which digests they recorded.
 
-    experiments: set[str] = field(default_factory=set[str])
+    Looks share a position of a partition in which nothing came between them.
+    """
+
+    looks: Counter[str] = field(default_factory=Counter[str])
     digests: set[str] = field(default_factory=set[str])
 
 
@@ -33,7 +37,7 @@ def stops_of(looks: list[AcceptedLook]) -> dict[int, dict[int, Stop]]:
     for look in looks:
         for partition, upto in look.data.positions.items():
             stop = stops.setdefault(partition, {}).setdefault(upto, Stop())
-            stop.experiments.add(look.data.experiment_id)
+            stop.looks[look.data.experiment_id] += 1
             stop.digests.add(look.data.digests.get(partition, ""))
     return stops
 
@@ -50,6 +54,7 @@ class AuditedPartition:
         self._fold = PartitionFold(number)
         self._stops = sorted(stops.items())
         self._partials: dict[tuple[str, int], PartialData] = {}
+        self._wanted: Counter[tuple[str, int]] = Counter()
         self._protected = bounds.start
         self._place = f"{OBSERVATIONS.name}/{number}"
         self.number = number
@@ -64,12 +69,18 @@ class AuditedPartition:
             if self.broken is None:
                 self._compare_digest(position, stop.digests)
             if self.broken is None:
-                for experiment_id in stop.experiments:
+                for experiment_id, looks in stop.looks.items():
+                    self._wanted[experiment_id, position] = looks
                     self._keep_partial(experiment_id, position)
 
     def take_partial(self, experiment_id: str, upto: int) -> PartialData | None:
-        """What `advance` kept, once; None where the partition is broken before it."""
-        return self._partials.pop((experiment_id, upto), None)
+        """What `advance` kept, once for each look there; None where the partition is broken before it."""
+        place = (experiment_id, upto)
+        self._wanted[place] -= 1
+        if self._wanted[place] > 0:
+            return self._partials.get(place)
+        del self._wanted[place]
+        return self._partials.pop(place, None)
 
     @property
     def position(self) -> int:
