@@ -1,0 +1,79 @@
+"""`splitgauge up`, `demo` and `version`: thin, over the parts that do it."""
+
+import platform
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from splitgauge.cli.failures import guarded
+from splitgauge.cli.options import AsJson, ConfigFile, DataFolder
+from splitgauge.cli.output import print_json, print_line
+from splitgauge.cli.settings import Settings, load
+
+__all__ = ["demo_command", "up_command", "version_command"]
+
+
+@guarded
+def up_command(
+    config: ConfigFile = None,
+    data: DataFolder = None,
+    host: Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Where to listen; 0: a free port, printed.", show_default=False)
+    ] = None,
+) -> int:
+    """Run everything in this process, on the embedded log, until Ctrl-C."""
+    settings = load(config, data_folder=data, host=host, port=port)
+    return _up(settings)
+
+
+def _up(settings: Settings) -> int:
+    from splitgauge.analyzer.service import AnalyzerSettings
+    from splitgauge.router.settings import RouterSettings
+    from splitgauge.standalone import StandaloneSettings, run
+
+    router = RouterSettings(
+        data_folder=settings.data_folder,
+        unit_key=settings.unit_key,
+        durability=settings.durability,
+        fail_closed=settings.fail_closed,
+        log_patience_s=settings.log_patience_s,
+        spool_bytes=settings.spool_bytes,
+        request_bytes=settings.request_bytes,
+        answer_bytes=settings.answer_bytes,
+        instance=settings.instance,
+    )
+    return run(
+        StandaloneSettings(
+            router=router,
+            analyzer=AnalyzerSettings(instance=settings.instance),
+            host=settings.host,
+            port=settings.port,
+            observation_partitions=settings.observation_partitions,
+            shutdown_s=settings.shutdown_s,
+        )
+    )
+
+
+@guarded
+def demo_command(
+    as_json: AsJson = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving after the summary, until Ctrl-C.")] = False,
+    seed: Annotated[int, typer.Option(help="Of images, models and traffic.")] = 1,
+    requests: Annotated[int, typer.Option(min=1, help="How many the upstream application sends.")] = 12_000,
+) -> int:
+    """Play a whole experiment with real models on this machine, from requests to a replayed decision."""
+    from splitgauge.demo import run
+
+    return run(json_output=as_json, keep=keep, seed=seed, requests=requests)
+
+
+@guarded
+def version_command(as_json: AsJson = False) -> None:
+    """Say which version this is."""
+    what = {"splitgauge": version("splitgauge"), "python": platform.python_version(), "platform": platform.platform()}
+    if as_json:
+        print_json(what)
+    else:
+        print_line(f"splitgauge {what['splitgauge']} (Python {what['python']}, {what['platform']})")
