@@ -2,25 +2,24 @@
 
 import asyncio
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Self
 
-from splitgauge.demo.digits import ModelName
-from splitgauge.demo.experiments import BEHAVIOUR
 from splitgauge.schemas.errors import UpstreamError
 
-__all__ = ["Child", "free_port", "start_endpoint"]
+__all__ = ["Child"]
 
 _STOP_S = 10.0
 """What a child may take for a graceful stop before it is killed."""
+_LINE_BYTES = 4 * 2**20
+"""Of the longest line that a child may write: the endpoints' first one has all images of the traffic."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """One image at a time has no use for a pool of threads, which would only take the cores from everybody else."""
 
 
 class Child:
-    """A running `python -m MODULE ARGUMENTS`. What it writes goes to a file, shown where it ends too early."""
+    """A running `python -m MODULE ARGUMENTS`. Its errors go to a file, shown where it ends too early."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, output: Path) -> None:
         """For `start`."""
@@ -39,10 +38,11 @@ class Child:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "splitgauge.demo.leash", module, *arguments),
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE if name.startswith("endpoint") else written,
+                stdout=asyncio.subprocess.PIPE,
                 stderr=written,
                 env=os.environ | _ONE_THREAD,
                 start_new_session=True,
+                limit=_LINE_BYTES,
             )
         return cls(name, process, output)
 
@@ -79,22 +79,3 @@ class Child:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-
-
-async def start_endpoint(model: ModelName, *, seed: int, folder: Path) -> Child:
-    """A model's endpoint; its first line is its port."""
-    behaviour = BEHAVIOUR[model]
-    return await Child.start(
-        f"endpoint-{model}",
-        "splitgauge.demo.endpoint",
-        *(model, "--seed", str(seed)),
-        *("--latency-ms", str(behaviour.latency_ms), "--failing", str(behaviour.failing)),
-        folder=folder,
-    )
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

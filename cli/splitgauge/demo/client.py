@@ -11,8 +11,8 @@ __all__ = ["Client", "Json"]
 
 Json = dict[str, Any]
 
-_IDLE_S = 2.0
-"""Connections unused for longer are not used again: the server closes its side after 5 s."""
+_IDLE_S = 15.0
+"""Connections unused for longer are not used again: well before the server closes its side."""
 _PAGE = 1_000
 _TIMEOUT_S = 30.0
 
@@ -47,13 +47,18 @@ class Client:
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise UpstreamError(f"Splitgauge does not answer: {exc or type(exc).__name__}", where=path) from exc
 
-    async def get(self, path: str) -> Json:
-        """A JSON object."""
+    async def get(self, path: str, *, also: int = 200) -> Json:
+        """A JSON object; with status 200, or the other one that is expected."""
         try:
             async with self._session.get(self.url + path) as response:
-                return _object(path, response.status, await response.read())
+                status = 200 if response.status == also else response.status
+                return _object(path, status, await response.read())
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise UpstreamError(f"Splitgauge does not answer: {exc or type(exc).__name__}", where=path) from exc
+
+    async def readiness(self) -> Json:
+        """GET /readyz, ready or not."""
+        return await self.get("/readyz", also=503)
 
     async def define_workload(self, document: Json) -> None:
         """POST /api/v1/workloads."""

@@ -5,16 +5,16 @@ processes of the demo agree without telling each other. scikit-learn is imported
 """
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from splitgauge.schemas.errors import ContractError
 
-__all__ = ["MODELS", "PIXELS", "Classifier", "Digits", "ModelName", "load_digits", "train"]
+__all__ = ["MODELS", "PIXELS", "Classifier", "Digits", "Images", "ModelName", "load_digits", "require_sklearn", "train"]
 
 ModelName = Literal["tree", "svm", "neighbours"]
 
@@ -28,32 +28,33 @@ _HELD_OUT = 0.5
 _TREE_DEPTH = 6
 _SVM_GAMMA = 0.001
 
-FloatArray = npt.NDArray[np.float64]
-IntegerArray = npt.NDArray[np.int64]
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images, and which digit each shows."""
+
+    pixels: list[list[float]]
+    labels: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """All images with what they show, in two parts that have none in common."""
+    """All images in two parts that have none in common: one trains, the other is the traffic."""
 
-    train_pixels: FloatArray
-    train_labels: IntegerArray
-    traffic_pixels: list[list[float]]
-    traffic_labels: list[int]
+    training: Images
+    traffic: Images
 
 
 def load_digits(seed: int) -> Digits:
-    """The bundled images, shuffled by the seed. Raises: ContractError where scikit-learn is not installed."""
+    """The bundled images, shuffled by the seed."""
     bunch = _sklearn("datasets").load_digits()
     pixels = np.asarray(bunch.data, dtype=np.float64)
     labels = np.asarray(bunch.target, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(labels))
     cut = round(len(labels) * (1 - _HELD_OUT))
     return Digits(
-        train_pixels=pixels[order[:cut]],
-        train_labels=labels[order[:cut]],
-        traffic_pixels=pixels[order[cut:]].tolist(),
-        traffic_labels=labels[order[cut:]].tolist(),
+        training=Images(pixels[order[:cut]].tolist(), labels[order[:cut]].tolist()),
+        traffic=Images(pixels[order[cut:]].tolist(), labels[order[cut:]].tolist()),
     )
 
 
@@ -84,17 +85,18 @@ def train(model: ModelName, digits: Digits, *, seed: int) -> Classifier:
         estimator = _sklearn("svm").SVC(gamma=_SVM_GAMMA)
     else:
         estimator = _sklearn("neighbors").KNeighborsClassifier(n_neighbors=3)
-    return Classifier(estimator.fit(digits.train_pixels, digits.train_labels))
+    return Classifier(estimator.fit(digits.training.pixels, digits.training.labels))
 
 
-def _sklearn(part: str) -> ModuleType:
-    try:
-        return importlib.import_module(f"sklearn.{part}")
-    except ModuleNotFoundError as exc:
-        if exc.name is not None and exc.name.partition(".")[0] != "sklearn":
-            raise
+def require_sklearn() -> None:
+    """Say so at once where scikit-learn is not installed; importing it takes seconds. Raises: ContractError."""
+    if importlib.util.find_spec("sklearn") is None:
         raise ContractError(
             "the demo's models need scikit-learn, which is not installed",
             where="splitgauge demo",
             remedy="Install the extra: pip install 'splitgauge[demo]'",
-        ) from exc
+        )
+
+
+def _sklearn(part: str) -> ModuleType:
+    return importlib.import_module(f"sklearn.{part}")

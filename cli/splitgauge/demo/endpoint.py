@@ -1,24 +1,19 @@
-"""A model behind HTTP, as an inference server would offer it: a process of its own that ends with its parent.
+"""A model behind HTTP, as an inference server would offer it.
 
-POST {"pixels": [64 numbers]} is answered with {"digit", "confidence", "model"}. Says its port on the first line of the
-standard output. Owns the time that it takes and the share that it fails; knows nothing of experiments.
+POST {"pixels": [64 numbers]} is answered with {"digit", "confidence", "model"}. Owns the time that it takes and the
+share that it fails; knows nothing of experiments.
 """
 
-import argparse
 import asyncio
 import random
-import socket
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
 
 import orjson
-import uvicorn
 
-from splitgauge.demo.digits import MODELS, PIXELS, Classifier, load_digits, train
-from splitgauge.demo.leash import hold
+from splitgauge.demo.digits import PIXELS, Classifier
 
-__all__ = ["Endpoint", "main"]
+__all__ = ["Endpoint"]
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -65,38 +60,6 @@ class Endpoint:
         return 200, {"digit": digit, "confidence": confidence, "model": self._name}
 
 
-def main() -> None:
-    """Train, listen on a free port, say which, serve until the parent ends."""
-    arguments = _arguments()
-    hold()
-    digits = load_digits(arguments.seed)
-    endpoint = Endpoint(
-        arguments.model,
-        train(arguments.model, digits, seed=arguments.seed),
-        latency_s=arguments.latency_ms / 1_000,
-        failing=arguments.failing,
-        chance=random.Random(arguments.seed),  # noqa: S311 - decides which requests fail, guards nothing
-    )
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(256)
-        sys.stdout.write(f"{listening.getsockname()[1]}\n")
-        sys.stdout.flush()
-        config = uvicorn.Config(
-            cast("Any", endpoint), lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=1
-        )
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="splitgauge.demo.endpoint")
-    parser.add_argument("model", choices=MODELS)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--latency-ms", type=float, default=20.0)
-    parser.add_argument("--failing", type=float, default=0.0)
-    return parser.parse_args()
-
-
 async def _body(receive: _Receive) -> bytes:
     body = b""
     while len(body) <= MAX_BODY_BYTES:
@@ -117,7 +80,3 @@ def _pixels(body: bytes) -> list[float] | None:
         return None
     numbers = [float(value) for value in cast("list[object]", pixels) if isinstance(value, int | float)]
     return numbers if len(numbers) == PIXELS == len(cast("list[object]", pixels)) else None
-
-
-if __name__ == "__main__":
-    main()

@@ -38,7 +38,7 @@ class AppliedWatch:
     async def run(self, client: Client) -> None:
         """Ask the router again and again, for ever."""
         while True:
-            self.take((await client.get("/readyz"))["parts"]["router"].get("applied"))
+            self.take((await client.readiness())["parts"]["router"].get("applied"))
             await asyncio.sleep(_POLL_S)
 
     def take(self, applied: dict[str, Any] | None) -> None:

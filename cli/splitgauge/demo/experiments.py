@@ -83,7 +83,8 @@ class DemoExperiment:
             "goal": {"metric": GOAL},
             "guardrails": [
                 {"metric": "success", "margin": _SUCCESS_MARGIN},
-                {"metric": "latency_ms", "margin": _LATENCY_MARGIN, "margin_kind": "relative"},
+                # A little slower is no reason to go back; slower by more than the margin is.
+                {"metric": "latency_ms", "margin": _LATENCY_MARGIN, "roll_back_above": "margin"},
             ],
             "minimum": {"units": MINIMUM_UNITS, "requests": 100, "duration_s": MINIMUM_DURATION_S},
             "planned_units": _PLANNED_UNITS,

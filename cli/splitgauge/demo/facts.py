@@ -139,4 +139,5 @@ async def _replay(running: Stage) -> Replayed:
         mismatches=report["mismatches"],
         sound=report["sound"],
         seconds=monotonic() - began,
+        findings=tuple(f"{finding['where']}: {finding['message']}" for finding in report["findings"]),
     )

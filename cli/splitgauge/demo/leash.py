@@ -13,9 +13,9 @@ import threading
 __all__ = ["hold", "main"]
 
 
-def hold() -> None:
-    """From now on, end with the process at the other end of the standard input."""
-    threading.Thread(target=_wait_for_the_end, name="leash", daemon=True).start()
+def hold(descriptor: int = 0) -> None:
+    """From now on, end with the process at the other end of the descriptor: the standard input, unless said."""
+    threading.Thread(target=_wait_for_the_end, args=(descriptor,), name="leash", daemon=True).start()
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
-def _wait_for_the_end() -> None:
-    while os.read(0, 1):
+def _wait_for_the_end(descriptor: int) -> None:
+    while os.read(descriptor, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -122,6 +122,9 @@ def plain_lines(view: RunView) -> list[str]:
     """For everything that is no terminal: a line for the traffic and one for every variant, no control characters."""
     lines = [view.headline]
     for experiment in view.experiments:
+        if experiment.status == "completed":
+            lines.append(f"      {experiment.id}: completed; {experiment.last_decision}")
+            continue
         for variant in experiment.variants:
             named = [
                 f"{label} {cell}" for label, cell in zip(COLUMNS[1:], variant.cells[1:], strict=True) if cell != _DASH

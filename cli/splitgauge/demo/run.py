@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from splitgauge.demo.digits import Digits, load_digits
+from splitgauge.demo.digits import require_sklearn
 from splitgauge.demo.evidence import AppliedWatch
 from splitgauge.demo.experiments import EXPERIMENTS, workload_documents
 from splitgauge.demo.facts import gather
@@ -89,12 +89,12 @@ async def _demo(options: _Options) -> int:
     started = monotonic()
     screen = screen_for(sys.stderr if options.json_output else sys.stdout)
     screen.say("Splitgauge demo: three experiments with real models on scanned digits. Ctrl-C ends it.")
-    digits = await asyncio.to_thread(load_digits, options.seed)
+    require_sklearn()
     async with stage(options.seed) as running:
         await _define(running)
         screen.say(f"{monotonic() - started:3.0f} s   Splitgauge is up at {running.client.url}, three experiments run")
         with screen:
-            summary = await _play(running, digits, options=options, screen=screen, started=started)
+            summary = await _play(running, options=options, screen=screen, started=started)
         _write(summary, json_output=options.json_output)
         if options.keep:
             await _keep_serving(running, screen)
@@ -111,12 +111,12 @@ async def _define(running: Stage) -> None:
         await running.client.activate(experiment.id)
 
 
-async def _play(running: Stage, digits: Digits, *, options: _Options, screen: Screen, started: float) -> Summary:
-    app = UpstreamApp(running.client, digits, data_folder=running.data_folder)
+async def _play(running: Stage, *, options: _Options, screen: Screen, started: float) -> Summary:
+    app = UpstreamApp(running.client, running.images, data_folder=running.data_folder)
     applied = AppliedWatch()
     observer = Observer(running.client, app.tally, screen=screen, planned=options.requests, started=started)
     async with _beside(running.watch(), app.serve(), applied.run(running.client), observer.run()):
-        await _send_all(app, observer, options=options, images=len(digits.traffic_labels))
+        await _send_all(app, observer, options=options, images=len(running.images.labels))
         observer.step = "replaying the log"
         return await gather(running, app.tally, applied=applied, seed=options.seed, started=started)
 
@@ -132,7 +132,7 @@ async def _send_all(app: UpstreamApp, observer: Observer, *, options: _Options, 
         await app.send(more)
     observer.step = "waiting for the last reports"
     await app.settle(timeout_s=_SETTLE_S)
-    observer.step = "asking as newcomers: who serves now?"
+    observer.step = "asking once more: who serves now?"
     for experiment in EXPERIMENTS:
         await app.send(probes(experiment.base, requests=_PROBES, images=images, first=app.tally.sent))
 

@@ -21,7 +21,7 @@ _ACTIVITY_SIGMA = 1.2
 _BY_EVENT = 0.1
 _LATE = 0.08
 _TWICE = 0.05
-_SOON_S = 0.4
+_SOON_S = 0.3
 _LATE_S = (3.0, 7.0)
 
 
@@ -72,12 +72,12 @@ def schedule(*, seed: int, requests: int, images: int, first: int = 0) -> Iterat
 
 
 def probes(workload: str, *, requests: int, images: int, first: int) -> Iterator[PlannedRequest]:
-    """Requests of users that were never seen before, all over HTTP and without a report: who answers them?"""
+    """Requests of as many users, all over HTTP and without a report: who answers them?"""
     for number in range(first, first + requests):
         yield PlannedRequest(
             number,
             number / RATE_PER_S - first / RATE_PER_S,
-            f"newcomer-{number}",
+            f"user-{number % USERS:03d}",
             workload,
             number % images,
             by_event=False,
@@ -86,6 +86,6 @@ def probes(workload: str, *, requests: int, images: int, first: int) -> Iterator
 
 
 def _reports(chance: random.Random) -> tuple[float, ...]:
-    first = chance.uniform(*_LATE_S) if chance.random() < _LATE else chance.expovariate(1 / _SOON_S)
+    first = chance.uniform(*_LATE_S) if chance.random() < _LATE else _SOON_S
     again = (first + chance.uniform(0.2, 2.0),) if chance.random() < _TWICE else ()
     return (first, *again)

@@ -4,6 +4,7 @@ Owns bringing it up and taking it down: whatever happens, no process and no fold
 """
 
 import asyncio
+import re
 import shutil
 import sys
 import tempfile
@@ -14,13 +15,17 @@ from pathlib import Path
 
 import orjson
 
-from splitgauge.demo.children import Child, free_port, start_endpoint
+from splitgauge.demo.children import Child
 from splitgauge.demo.client import Client, Json
-from splitgauge.demo.digits import MODELS, ModelName
+from splitgauge.demo.digits import Images, ModelName
 from splitgauge.schemas.errors import UpstreamError
 
-__all__ = ["Stage", "stage"]
+__all__ = ["FOLDER_PREFIX", "Stage", "stage"]
 
+FOLDER_PREFIX = "splitgauge-demo-"
+
+_CLI = "splitgauge.cli"
+_ADDRESS = re.compile(r"http://[^ ]+")
 _START_S = 60.0
 _POLL_S = 0.1
 
@@ -32,6 +37,7 @@ class Stage:
     client: Client
     data_folder: Path
     endpoints: dict[ModelName, str]
+    images: Images
     children: tuple[Child, ...]
 
     async def watch(self) -> None:
@@ -43,7 +49,7 @@ class Stage:
     async def replay(self) -> Json:
         """What `splitgauge replay --json` says of the log as it stands. Raises: UpstreamError where it says nothing."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "splitgauge.cli", "replay", "--json", "--data", str(self.data_folder)),
+            *(sys.executable, "-m", _CLI, "replay", "--json", str(self.data_folder)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -66,43 +72,43 @@ class Stage:
 @asynccontextmanager
 async def stage(seed: int) -> AsyncGenerator[Stage]:
     """Up, ready, and down again."""
-    folder = Path(tempfile.mkdtemp(prefix="splitgauge-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     children: list[Child] = []
-    url = f"http://127.0.0.1:{free_port()}"
-    client = Client(url)
     try:
-        for model in MODELS:
-            child = await start_endpoint(model, seed=seed, folder=folder)
-            children.append(child)
-        data = folder / "data"
-        up = await _start_splitgauge(url, data, folder=folder)
+        models = await Child.start("endpoints", "splitgauge.demo.endpoints", str(seed), folder=folder)
+        children.append(models)
+        up = await Child.start("splitgauge", _CLI, "up", "--data", str(folder / "data"), "--port", "0", folder=folder)
         children.append(up)
-        ports = [await endpoint.first_line() for endpoint in children[: len(MODELS)]]
-        await _until_ready(client, up)
-        endpoints: dict[ModelName, str] = {
-            model: f"http://127.0.0.1:{port}" for model, port in zip(MODELS, ports, strict=True)
-        }
-        yield Stage(client, data, endpoints, tuple(children))
+        offer: Json = orjson.loads(await models.first_line())
+        images = Images(pixels=offer["pixels"], labels=offer["labels"])
+        async with _client(await up.first_line(), up) as client:
+            yield Stage(client, folder / "data", offer["endpoints"], images, tuple(children))
     finally:
         try:
-            await client.close()
             await asyncio.gather(*(child.stop() for child in reversed(children)))
         finally:
             shutil.rmtree(folder)
 
 
-async def _start_splitgauge(url: str, data: Path, *, folder: Path) -> Child:
-    port = url.rpartition(":")[2]
-    return await Child.start(
-        "splitgauge up", "splitgauge.cli", "up", "--data", str(data), "--port", port, folder=folder
-    )
+@asynccontextmanager
+async def _client(first_line: str, up: Child) -> AsyncGenerator[Client]:
+    """Of the Splitgauge that said this when it began to listen, once it is ready."""
+    address = _ADDRESS.search(first_line)
+    if address is None:
+        raise UpstreamError(f"said {first_line!r} where its address was expected", where=up.name)
+    client = Client(address[0])
+    try:
+        await _until_ready(client, up)
+        yield client
+    finally:
+        await client.close()
 
 
 async def _until_ready(client: Client, up: Child) -> None:
     ended = asyncio.ensure_future(up.watch())
     try:
         async with asyncio.timeout(_START_S):
-            while not await _is_ready(client):
+            while not (await client.readiness())["ready"]:
                 await asyncio.wait([ended], timeout=_POLL_S)
                 if ended.done():
                     await ended
@@ -110,10 +116,3 @@ async def _until_ready(client: Client, up: Child) -> None:
         raise UpstreamError(f"Splitgauge is not ready after {_START_S:g} s", where=client.url) from exc
     finally:
         ended.cancel()
-
-
-async def _is_ready(client: Client) -> bool:
-    try:
-        return bool((await client.get("/readyz"))["ready"])
-    except UpstreamError:
-        return False  # it does not listen yet, or says 503 while it reads its log

@@ -88,6 +88,7 @@ class Replayed:
     mismatches: int
     sound: bool
     seconds: float
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,7 @@ def to_json(summary: Summary) -> dict[str, Any]:
             "decisions": replayed.decisions,
             "automatic_decisions": replayed.automatic,
             "mismatches": replayed.mismatches,
+            "findings": list(replayed.findings),
             "seconds": round(replayed.seconds, 2),
         },
         "promises": [{"promise": check.promise, "held": check.held} for check in checks(summary)],
@@ -262,4 +264,5 @@ def _log_words(summary: Summary) -> list[str]:
         f"Reports: {traffic.reports:,} sent; {reports}.",
         f"Log: {counts}, {written.reports:,} reports ({written.duplicates:,} duplicates dropped).",
         f"{replay} ({replayed.decisions} decisions in all, {replayed.mismatches} mismatches).",
+        *(f"Mismatch at {finding}" for finding in replayed.findings),
     ]

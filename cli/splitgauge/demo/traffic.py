@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from splitgauge.demo.client import Client
-from splitgauge.demo.digits import Digits
+from splitgauge.demo.digits import Images
 from splitgauge.demo.experiments import GOAL
 from splitgauge.demo.schedule import PlannedRequest
 from splitgauge.eventlog.sqlite import SqliteEventLog
@@ -72,10 +72,10 @@ class _Report(NamedTuple):
 class UpstreamApp:
     """One run of the application. `send` the schedule while `serve` goes on; then `settle`."""
 
-    def __init__(self, client: Client, digits: Digits, *, data_folder: Path) -> None:
+    def __init__(self, client: Client, images: Images, *, data_folder: Path) -> None:
         self.tally = Tally()
         self._client = client
-        self._digits = digits
+        self._images = images
         self._folder = data_folder
         self._asked: dict[str, tuple[PlannedRequest, float]] = {}
         self._events: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ class UpstreamApp:
             sent_at = time()
             status, headers, body = await self._client.post(
                 f"/w/{request.workload}",
-                orjson.dumps({"pixels": self._digits.traffic_pixels[request.image]}),
+                orjson.dumps({"pixels": self._images.pixels[request.image]}),
                 headers={"x-splitgauge-unit": request.user},
             )
         finally:
@@ -143,7 +143,7 @@ class UpstreamApp:
             "request_id": key,
             "workload": request.workload,
             "unit": request.user,
-            "body": {"pixels": self._digits.traffic_pixels[request.image]},
+            "body": {"pixels": self._images.pixels[request.image]},
         }
         self.tally.by_event += 1
         self._asked[key] = (request, time())
@@ -176,7 +176,7 @@ class UpstreamApp:
             model=content.get("model", _MODEL_IS_SILENT),
             variant=metadata.get("ab_variant_name"),
             status=status,
-            correct=content.get("digit") == self._digits.traffic_labels[request.image],
+            correct=content.get("digit") == self._images.labels[request.image],
         )
 
     def _take(self, request: PlannedRequest, answer: Answer, *, token: str | None) -> None:
@@ -200,7 +200,7 @@ class UpstreamApp:
         for report in due:
             if report.by_event:
                 data = {"token": report.token, "metrics": {GOAL: report.correct}}
-                events.append(_event("splitgauge.report.v1", f"report-{report.tie}", data))
+                events.append(_event("splitgauge.report.v1", f"report-{report.number}", data))
         if listed:
             await self._give("/api/v1/reports", listed, content_type="application/json")
         if events:

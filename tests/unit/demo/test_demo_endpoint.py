@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from splitgauge.demo.children import Child, start_endpoint
+from splitgauge.demo.children import Child
 from splitgauge.demo.digits import Digits, load_digits, train
 from splitgauge.demo.endpoint import Endpoint
 from splitgauge.schemas.errors import UpstreamError
@@ -44,9 +44,9 @@ async def post(app: Endpoint, body: bytes) -> tuple[int, dict[str, Any]]:
 
 
 async def test_answers_with_digit_confidence_and_model(digits: Digits) -> None:
-    status, answer = await post(endpoint(digits), orjson.dumps({"pixels": digits.traffic_pixels[0]}))
+    status, answer = await post(endpoint(digits), orjson.dumps({"pixels": digits.traffic.pixels[0]}))
     assert status == 200
-    assert answer["digit"] == digits.traffic_labels[0]
+    assert answer["digit"] == digits.traffic.labels[0]
     assert 0 < answer["confidence"] <= 1
     assert answer["model"] == "svm"
 
@@ -62,21 +62,23 @@ async def test_what_is_no_image_is_a_bad_request(body: bytes, digits: Digits) ->
 
 async def test_a_faulty_endpoint_fails_about_its_share(digits: Digits) -> None:
     app = endpoint(digits, failing=0.25)
-    body = orjson.dumps({"pixels": digits.traffic_pixels[0]})
+    body = orjson.dumps({"pixels": digits.traffic.pixels[0]})
     statuses = [(await post(app, body))[0] for _ in range(400)]
     assert set(statuses) == {200, 500}
     assert 70 <= statuses.count(500) <= 130
 
 
-async def test_an_endpoint_in_a_process_serves_until_its_leash_is_let_go(tmp_path: Path, digits: Digits) -> None:
-    child = await start_endpoint("tree", seed=7, folder=tmp_path)
+async def test_endpoints_have_a_process_each_and_serve_until_the_leash_is_let_go(
+    tmp_path: Path, digits: Digits
+) -> None:
+    child = await Child.start("endpoints", "splitgauge.demo.endpoints", "7", folder=tmp_path)
     try:
-        port = await child.first_line()
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(f"http://127.0.0.1:{port}", json={"pixels": digits.traffic_pixels[0]}) as response,
-        ):
-            assert (await response.json(content_type=None))["model"] == "tree"
+        said = orjson.loads(await child.first_line())
+        assert (said["pixels"], said["labels"]) == (digits.traffic.pixels, digits.traffic.labels)
+        async with aiohttp.ClientSession() as session:
+            for model in ("tree", "svm"):
+                async with session.post(said["endpoints"][model], json={"pixels": said["pixels"][0]}) as response:
+                    assert (await response.json())["model"] == model
     finally:
         await child.stop()
 
@@ -94,9 +96,9 @@ async def test_a_child_ends_with_its_parent_even_when_that_is_killed() -> None:
 
 
 async def test_a_child_that_ends_by_itself_is_named_with_its_last_words(tmp_path: Path) -> None:
-    child = await Child.start("endpoint-none", "splitgauge.demo.endpoint", "no-such-model", folder=tmp_path)
+    child = await Child.start("endpoints", "splitgauge.demo.endpoints", "no-number", folder=tmp_path)
     try:
-        with pytest.raises(UpstreamError, match=r"(?s)endpoint-none ended with status 2.*no-such-model"):
+        with pytest.raises(UpstreamError, match=r"(?s)endpoints ended with status 1.*no-number"):
             await child.first_line()
     finally:
         await child.stop()

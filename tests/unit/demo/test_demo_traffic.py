@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 from aiohttp import web
 
 from splitgauge.demo.client import Client
-from splitgauge.demo.digits import Digits
+from splitgauge.demo.digits import Images
 from splitgauge.demo.schedule import PlannedRequest
 from splitgauge.demo.traffic import UpstreamApp
 from splitgauge.eventlog.port import Record
@@ -19,12 +18,7 @@ from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.schemas.errors import UpstreamError
 from splitgauge.schemas.topics import RESPONSES
 
-DIGITS = Digits(
-    train_pixels=np.zeros((0, 64)),
-    train_labels=np.zeros(0, dtype=np.int64),
-    traffic_pixels=[[float(digit)] * 64 for digit in range(3)],
-    traffic_labels=[0, 1, 2],
-)
+IMAGES = Images(pixels=[[float(digit)] * 64 for digit in range(3)], labels=[0, 1, 2])
 
 
 class StandIn:
@@ -95,7 +89,7 @@ async def play(stand_in: StandIn, requests: list[PlannedRequest], *, folder: Pat
     await site.start()
     [(_, port)] = runner.addresses
     client = Client(f"http://127.0.0.1:{port}")
-    app = UpstreamApp(client, DIGITS, data_folder=folder)
+    app = UpstreamApp(client, IMAGES, data_folder=folder)
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(app.serve())
