@@ -18,7 +18,7 @@ from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.schemas.analysis import AnalysisData
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.instants import to_text
-from splitgauge.schemas.tables import PartialData
+from splitgauge.schemas.tables import PartialData, WindowData
 
 __all__ = ["Outcome", "Scenario", "run"]
 
@@ -52,12 +52,12 @@ class Outcome:
     Attributes:
         decision: the first, by the verdict's kind; None: there was none.
         goal_excluded_0: at any look, whatever the guardrails said.
-        naive_p_under_alpha: whether whoever stops at the first fixed p under 5 % would have stopped.
+        naive_z_over_2: whether a z-test that takes every request as independent would have stopped it at some look.
     """
 
     decision: str | None = None
     goal_excluded_0: bool = False
-    naive_p_under_alpha: bool = False
+    naive_z_over_2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +94,33 @@ def run(scenario: Scenario, seed: int) -> Outcome:
             decisions.reweight(_EXPERIMENT, *reweights[number])
         _observe(fold, decisions, number, request, seed=seed)
         if number % _LOOK_EVERY == _LOOK_EVERY - 1:
-            previous = _look(fold, decisions, previous)
-            seen = _told(seen, previous.data)
+            window = window_of({0: PartialData.model_validate(decode(fold.partial(_EXPERIMENT)))})
+            previous = _look(window, decisions, previous)
+            seen = _told(seen, previous.data, window)
             if seen.decision is not None:
                 break
     return seen
 
 
-def _told(seen: Outcome, data: AnalysisData) -> Outcome:
+def _told(seen: Outcome, data: AnalysisData, window: WindowData) -> Outcome:
     [goal] = [one for one in data.comparisons if one.role == "goal"]
     enough = data.verdict.step != 5
     return Outcome(
         decision=data.verdict.kind if data.verdict.kind in _DECIDING else None,
         goal_excluded_0=seen.goal_excluded_0 or (enough and goal.adjusted_p is not None and goal.adjusted_p <= 0.05),
-        naive_p_under_alpha=seen.naive_p_under_alpha or (enough and goal.fixed_p is not None and goal.fixed_p <= 0.05),
+        naive_z_over_2=seen.naive_z_over_2 or (enough and abs(_naive_z(window)) > 1.96),
     )
+
+
+def _naive_z(window: WindowData) -> float:
+    """Of the goal, over all requests."""
+    arms = [
+        [epoch[name].metrics["correct"] for epoch in window.epochs.values() if name in epoch]
+        for name in ("control", "challenger")
+    ]
+    (right_c, all_c), (right_t, all_t) = ([sum(one.m for one in arm), sum(one.d for one in arm)] for arm in arms)
+    rate = (right_c + right_t) / (all_c + all_t)
+    return float((right_t / all_t - right_c / all_c) / np.sqrt(rate * (1 - rate) * (1 / all_c + 1 / all_t)))
 
 
 def _requests(scenario: Scenario, random: np.random.Generator) -> Iterator[_Request]:
@@ -156,8 +168,7 @@ def _observe(fold: PartitionFold, decisions: Decisions, number: int, request: _R
     assert (result.dead_letters, result.behind) == ([], None)
 
 
-def _look(fold: PartitionFold, decisions: Decisions, previous: AcceptedLook | None) -> AcceptedLook:
-    window = window_of({0: PartialData.model_validate(decode(fold.partial(_EXPERIMENT)))})
+def _look(window: WindowData, decisions: Decisions, previous: AcceptedLook | None) -> AcceptedLook:
     taken = look(
         _state(decisions),
         window,
