@@ -93,8 +93,9 @@ class EventMaker:
         data["status"] = ending.status
         if ending.answered and plan.variant is not None:
             data["served"] = plan.variant
-        attempt = {"variant": plan.variant, "status": ending.status, "latency_ms": ending.latency_ms}
-        data["attempts"] = [_present({**attempt, "tokens": usage.total, "cost": ending.cost})]
+        spent = _present({"tokens": usage.total, "cost": ending.cost})
+        attempt = {"variant": plan.variant, "status": ending.status, "latency_ms": ending.latency_ms, **spent}
+        data["attempts"] = [attempt]
         metrics: dict[str, Any] = {
             "success": ending.success,
             "latency_ms": ending.latency_ms,

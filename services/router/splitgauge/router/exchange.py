@@ -25,6 +25,7 @@ from splitgauge.router.headers import answer_headers, request_headers
 from splitgauge.router.inquiry import Inquiry
 from splitgauge.router.outbox import Outbox, Ticket
 from splitgauge.router.plan import Plan, plan, plan_outside
+from splitgauge.router.refusal import refusal_of
 from splitgauge.router.splice import splice
 from splitgauge.router.token import Token, TokenSigner
 from splitgauge.router.unit_key import UnitKey
@@ -32,7 +33,7 @@ from splitgauge.router.upstream import Answer, AnswerTooLargeError, Call, Upstre
 from splitgauge.router.usage import NO_USAGE, cost_of, usage_of
 from splitgauge.schemas import instants
 from splitgauge.schemas.errors import UpstreamError, UpstreamTimeoutError
-from splitgauge.schemas.problem import CONTENT_TYPE, problem_of
+from splitgauge.schemas.problem import CONTENT_TYPE
 from splitgauge.schemas.traffic import OutcomeStatus
 
 __all__ = ["Durability", "Exchange", "Reply"]
@@ -174,7 +175,7 @@ class Exchange:
             body = splice(own, document, metadata) if _complete(result) else own
             status, headers = result.status, answer_headers(result.headers, spliced=body is not own, length=len(body))
         else:
-            own = body = orjson.dumps(problem_of(result))
+            own = body = orjson.dumps(refusal_of(result, openai=planned.configuration.provider == "openai"))
             status, headers = result.status, _problem_headers(len(body))
         for name, value in metadata.items():
             if value is not None:

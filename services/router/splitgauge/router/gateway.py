@@ -18,10 +18,11 @@ from splitgauge.router.follower import Follower
 from splitgauge.router.inquiry import OPERATIONS, WEBHOOK, Inquiry, Operation
 from splitgauge.router.json_value import is_object
 from splitgauge.router.outbox import Outbox
+from splitgauge.router.refusal import refusal_of
 from splitgauge.router.reports import Attribution, read_submitted
 from splitgauge.schemas import instants
 from splitgauge.schemas.errors import ContractError, MalformedError, SplitgaugeError, UnknownSubjectError
-from splitgauge.schemas.problem import CONTENT_TYPE, problem_of
+from splitgauge.schemas.problem import CONTENT_TYPE
 
 __all__ = ["Gateway", "Message", "Receive", "Scope", "Send"]
 
@@ -94,7 +95,8 @@ class Gateway:
         try:
             await self._dispatch(scope, receive, send)
         except SplitgaugeError as exc:
-            await _send_json(send, exc.status, problem_of(exc), kind=CONTENT_TYPE)
+            problem = refusal_of(exc, openai=scope["path"].startswith("/v1/"))
+            await _send_json(send, exc.status, problem, kind=CONTENT_TYPE)
         except CallerGoneError:
             return
 

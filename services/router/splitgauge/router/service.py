@@ -72,15 +72,17 @@ class Router:
         decisions = DecisionLog(self._log, source=SOURCES["router"], instance=self._settings.instance)
         key = load_or_create(self._settings.data_folder, self._settings.unit_key)
         await _agree_on(key, decisions, self._clock)
+        partitions = len(await self._log.bounds(OBSERVATIONS.name))
+        spool = Spool(self._settings.data_folder, limit_bytes=self._settings.spool_bytes)
         upstream = self._given_upstream or AiohttpUpstream(
             answer_bytes=self._settings.answer_bytes, monotonic_s=self._clock.monotonic_s
         )
-        partitions = len(await self._log.bounds(OBSERVATIONS.name))
         self._running = _Running(
             self._log,
             self._settings,
             decisions=decisions,
             key=key,
+            spool=spool,
             upstream=upstream,
             clock=self._clock,
             partitions=partitions,
@@ -113,12 +115,13 @@ class _Running:
         *,
         decisions: DecisionLog,
         key: UnitKey,
+        spool: Spool,
         upstream: Upstream,
         clock: Clock,
         partitions: int,
     ) -> None:
         self._upstream = upstream
-        self._spool = Spool(settings.data_folder, limit_bytes=settings.spool_bytes)
+        self._spool = spool
         self._tasks: list[asyncio.Task[None]] = []
         self.follower = Follower(decisions, clock)
         self.outbox = Outbox(
