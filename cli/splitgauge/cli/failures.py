@@ -91,7 +91,7 @@ def _tell(error: SplitgaugeError, *, as_json: bool) -> None:
             problem["errors"] = error.errors
         sys.stderr.write(orjson.dumps({"error": problem}).decode() + "\n")
     else:
-        sys.stderr.write(one_line(error).replace("\n", " ") + "\n")
+        sys.stderr.write(" ".join(one_line(error).split()) + "\n")
     sys.stderr.flush()
 
 

@@ -113,9 +113,9 @@ async def _export(folder: Path, file: Path, topics: list[str] | tuple[str, ...])
 
 
 async def _replay(source: Path, *, as_json: bool) -> int:
-    from splitgauge.audit import replay
-
     async with _opened(source) as log:
+        from splitgauge.audit import replay
+
         with progress("analyses") as advance:
             report = await replay(log, progress=advance)
     if as_json:

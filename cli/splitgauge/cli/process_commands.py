@@ -61,7 +61,7 @@ def demo_command(
     as_json: AsJson = False,
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving after the summary, until Ctrl-C.")] = False,
     seed: Annotated[int, typer.Option(help="Of images, models and traffic.")] = 1,
-    requests: Annotated[int, typer.Option(min=1, help="How many the upstream application sends.")] = 12_000,
+    requests: Annotated[int, typer.Option(min=1, help="How many the upstream application sends.")] = 10_500,
 ) -> int:
     """Play a whole experiment with real models on this machine, from requests to a replayed decision."""
     from splitgauge.demo import run

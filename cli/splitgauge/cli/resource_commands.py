@@ -202,12 +202,16 @@ def _lines(value: dict[str, Any], indent: str = "") -> list[str]:
         if isinstance(item, dict):
             inner = _lines(cast("dict[str, Any]", item), indent + "  ")
         elif isinstance(item, list):
-            inner = [line for entry in cast("list[Any]", item) for line in _item_lines(entry, indent)]
+            inner = _list_lines(item, indent)  # pyright: ignore[reportUnknownArgumentType] - any JSON array
         else:
             lines += [] if item in {None, ""} else [f"{indent}{key}: {item}"]
             continue
         lines += [f"{indent}{key}:", *inner] if inner else []
     return lines
+
+
+def _list_lines(entries: list[Any], indent: str) -> list[str]:
+    return [line for entry in entries for line in _item_lines(entry, indent)]
 
 
 def _item_lines(entry: object, indent: str) -> list[str]:
