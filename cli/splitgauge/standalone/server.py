@@ -102,6 +102,8 @@ async def _listen(settings: StandaloneSettings, app: object, listener: socket.so
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.ask_to_stop)
     host, port = listener.getsockname()[:2]
+    with _taking(host, port):
+        listener.listen(config.backlog)  # before it is said: whoever reads the line may connect at once
     sys.stdout.write(f"splitgauge answers on http://{host}:{port} (data in {settings.router.data_folder})\n")
     sys.stdout.flush()
     await server.serve(sockets=[listener])
@@ -125,13 +127,23 @@ def _listener(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
-    except OSError as exc:
+        with _taking(host, port):
+            listener.bind((host, port))
+    except ConflictError:
         listener.close()
+        raise
+    return listener
+
+
+@contextmanager
+def _taking(host: str, port: int) -> Generator[None]:
+    """Two that bind at the same time learn of each other only when they listen."""
+    try:
+        yield
+    except OSError as exc:
         raise ConflictError(
             f"cannot listen on {host}:{port}: {exc.strerror}",
             where="port",
             remedy="Stop what listens there, or choose another port (0 takes a free one)",
             code="address-unavailable",
         ) from exc
-    return listener
