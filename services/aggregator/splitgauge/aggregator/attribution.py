@@ -65,7 +65,7 @@ class Attribution:
             self._count(event.data.experiment_id, "duplicates")
             return
         if isinstance(event, AssignmentEvent):
-            self._assignment(event.data, instant_us(event.time))
+            self._assignment(event.data, event.time)
         elif event.data.mode == "live":
             self._outcome(offset, event)
         self.recent.add(event_id)
@@ -75,43 +75,34 @@ class Attribution:
         if self.clock.now_us is None:
             return
         for request in self.open.newly_missing(self.clock.now_us):
-            if request.experiment_id is not None:
-                self.books[request.experiment_id].missing(request)
+            if request.data.experiment_id is not None:
+                self.books[request.data.experiment_id].missing(request)
 
     # Assignments.
 
-    def _assignment(self, data: Assignment, at_us: int) -> None:
-        book = self._book(data.experiment_id)
+    def _assignment(self, data: Assignment, at: str) -> None:
+        at_us = instant_us(at)
+        book = self.books.get(data.experiment_id or "") or self._book(data.experiment_id)
         covariates: list[tuple[int, int]] = []
         if book is not None:
-            _expect_variant(book, data)
-            if data.reason == "split" and data.unit_id not in book.cohorts.units:
+            if (data.epoch, data.variant) not in book.arms:
+                _expect_arm(book, data)
+            if book.layout.has_covariates and data.reason == "split" and data.unit_id not in book.cohorts.units:
                 covariates = book.layout.covariate_values(data.covariates)
-        if data.mode == "live" and data.request_id in self.open:
+        live = data.mode == "live"
+        if live and self.open.get(data.request_id) is not None:
             self._count(data.experiment_id, "duplicates")
             return
         self._pass_time(at_us, data.decisions_offset)
-        if data.mode == "live":
-            self._open(data, at_us, book, covariates)
-
-    def _open(self, data: Assignment, at_us: int, book: Book | None, covariates: list[tuple[int, int]]) -> None:
-        request = OpenRequest(
-            data.experiment_id,
-            data.unit_id,
-            data.epoch,
-            data.variant,
-            data.reason,
-            data.caller,
-            at_us,
-            expiry_tick(at_us, _KEEP_OUTSIDE_US if book is None else book.keep_us),
-        )
-        self.open.open(data.request_id, request)
+        if not live:
+            return
+        self.open.open(OpenRequest(data, at_us, at))
         if book is not None and book.assigned(data, at_us, self.clock, covariates):
-            for waiting in self.waiting.take_reports(book.id, data.unit_id):
-                self._apply_report(book, waiting.event)
-        outcome = self.waiting.take_outcome(data.request_id)
-        if outcome is not None:
-            self._close(outcome.event.data)
+            for report in self.waiting.take_reports(book.id, data.unit_id):
+                self._apply_report(book, report.event, book.named_values(report.event.data.metrics))
+        waiting = self.waiting.take_outcome(data.request_id)
+        if waiting is not None:
+            self._close(OpenRequest(data, at_us, at), waiting.event.data)
 
     def _pass_time(self, at_us: int, decisions_offset: int) -> None:
         ticked = self.clock.move(at_us)
@@ -125,51 +116,49 @@ class Attribution:
     def _tick(self, tick: int) -> None:
         # What is missing has to be counted before its unit's row goes.
         self.mark_missing()
-        self.open.give_up(tick)
+        self.open.give_up(lambda request: expiry_tick(request.at_us, self._keep_us(request.data.experiment_id)) <= tick)
         for experiment_id in self.waiting.give_up(tick):
             self.books[experiment_id].count("unattributable")
         for book in self.books.values():
             book.tick(tick)
-            book.buckets.forget(tick * TICK_US)
 
     # Outcomes.
 
     def _outcome(self, offset: int, event: OutcomeEvent) -> None:
         data = event.data
-        book = self._book(data.experiment_id)
-        router_values(data.metrics, complete=data.status == "complete")
-        assigned_at_us = instant_us(data.assigned_at)
-        if data.request_id in self.open:
-            self._close(data)
+        if data.experiment_id not in self.books:
+            self._book(data.experiment_id)
+        request = self.open.get(data.request_id)
+        if request is not None:
+            if data.assigned_at != request.at:
+                instant_us(data.assigned_at)
+            self._close(request, data)
             return
-        keep_us = _KEEP_OUTSIDE_US if book is None else book.keep_us
-        tick = expiry_tick(assigned_at_us, keep_us)
-        if self.clock.passed(tick):
+        router_values(data.metrics, complete=data.status == "complete")
+        assigned_at_us, keep_us = instant_us(data.assigned_at), self._keep_us(data.experiment_id)
+        if self.clock.passed(expiry_tick(assigned_at_us, keep_us)):
             self._count(data.experiment_id, "too_late")
             return
         if not self.waiting.add_outcome(WaitingOutcome(offset, self._patience(assigned_at_us, keep_us), event)):
             self._count(data.experiment_id, "duplicates")
 
-    def _close(self, data: Outcome) -> None:
-        closed = self.open.close(data.request_id)
-        if closed is None:
-            return
-        request, was_missing = closed
-        agrees = (
-            data.experiment_id == request.experiment_id
-            and data.epoch == request.epoch
-            and data.unit_id == request.unit_id
-            and data.variant == request.variant
-            and data.reason == request.reason
-        )
-        book = self._book(request.experiment_id)
-        if not agrees:
+    def _close(self, request: OpenRequest, data: Outcome) -> None:
+        values = router_values(data.metrics, complete=data.status == "complete")
+        given = request.data
+        book = self.books.get(given.experiment_id or "")
+        was_missing = self.open.close(request)
+        if (
+            data.experiment_id != given.experiment_id
+            or data.epoch != given.epoch
+            or data.unit_id != given.unit_id
+            or data.variant != given.variant
+            or data.reason != given.reason
+        ):
             if book is not None:
                 book.conflicting(request, was_missing=was_missing)
             else:
                 self._count(data.experiment_id, "conflicts")
         elif book is not None:
-            values = router_values(data.metrics, complete=data.status == "complete")
             book.answered(request, was_missing=was_missing, status=data.status, values=values, clock=self.clock)
 
     # Reports.
@@ -181,9 +170,9 @@ class Attribution:
         if book is None:
             self._report_to_all(event, received_at_us)
             return
-        book.named_values(data.metrics)
+        values = book.named_values(data.metrics)
         if data.unit_id in book.cohorts.units:
-            self._apply_report(book, event)
+            self._apply_report(book, event, values)
         elif book.gone:
             book.count("too_late")
         else:
@@ -191,12 +180,11 @@ class Attribution:
             if not self.waiting.add_report(book.id, waiting):
                 book.count("duplicates")
 
-    def _apply_report(self, book: Book, event: ReportEvent) -> None:
+    def _apply_report(self, book: Book, event: ReportEvent, values: list[tuple[int, int]]) -> None:
         data = event.data
         if not self._counts_for(book, data):
             book.count("foreign")
             return
-        values = book.named_values(data.metrics)
         book.reported(event.id, data, values, instant_us(data.received_at), self.clock)
 
     def _report_to_all(self, event: ReportEvent, received_at_us: int) -> None:
@@ -244,18 +232,27 @@ class Attribution:
         if experiment_id in self.books:
             self.books[experiment_id].count(why)
 
+    def settle(self) -> None:
+        """Add up what books have put aside: between batches, so that it does not grow."""
+        for book in self.books.values():
+            book.activity.settle()
+
+    def _keep_us(self, experiment_id: str | None) -> int:
+        book = self.books.get(experiment_id or "")
+        return _KEEP_OUTSIDE_US if book is None else book.keep_us
+
     def _patience(self, at_us: int, keep_us: int) -> int:
         """Until which tick something waits: `keep` from now, by the partition's clock where it runs already."""
         return expiry_tick(at_us if self.clock.now_us is None else self.clock.now_us, keep_us)
 
 
-def _expect_variant(book: Book, data: Assignment) -> None:
+def _expect_arm(book: Book, data: Assignment) -> None:
     split = data.reason == "split"
     if (split or data.variant is not None) and data.variant not in book.variants:
         raise ContractError(
             f"experiment {book.id!r} has no variant {data.variant!r}", where="/data/variant", code="unknown-variant"
         )
-    if split and data.epoch not in book.epochs:
+    if split:
         raise ContractError(
             f"experiment {book.id!r} has no epoch {data.epoch!r}", where="/data/epoch", code="unknown-epoch"
         )

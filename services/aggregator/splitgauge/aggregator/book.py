@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from splitgauge.aggregator.buckets import Buckets
-from splitgauge.aggregator.clock import PartitionClock, expiry_tick
+from splitgauge.aggregator.activity import Activity
+from splitgauge.aggregator.buckets import bucket_start
+from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick
 from splitgauge.aggregator.cohort import OWN_UNIT, Cohorts, UnitRow
 from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, MISSING, REQUESTS, RowLayout
 from splitgauge.aggregator.ledger import OpenRequest
 from splitgauge.aggregator.observation import Assignment, Report
 from splitgauge.aggregator.sums import CROSSOVER
-from splitgauge.aggregator.totals import Totals, published_totals
-from splitgauge.aggregator.values import fixed_point
+from splitgauge.aggregator.values import RouterValues, fixed_point
 from splitgauge.experiments.state import Epoch, ExperimentState
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.instants import SECOND_US
@@ -51,12 +51,12 @@ class Book:
         self._window_us = None if window_s is None else round(window_s * SECOND_US)
         self.variants = frozenset(variant.name for variant in specification.variants)
         self.epochs: dict[int, Epoch] = {}
+        self.arms: frozenset[tuple[int | None, str | None]] = frozenset()
         self._completed_offset: int | None = None
         self.learn(state)
         self.cohorts = Cohorts(self.layout, by_day=window_s is not None)
-        self.buckets = Buckets(self.layout)
+        self.activity = Activity(self.layout)
         self.tally = Tally()
-        self._totals: dict[tuple[str | None, str], Totals] = {}
         self._own_units: dict[int, list[str]] = {}
         self.ended_at_us: int | None = None
         self.gone = False
@@ -66,75 +66,68 @@ class Book:
     def learn(self, state: ExperimentState) -> None:
         """Decisions were read further."""
         self.epochs = {epoch.number: epoch for epoch in state.epochs}
+        self.arms = frozenset((epoch, variant) for epoch in self.epochs for variant in self.variants)
         self._completed_offset = state.completed_offset
 
     # What happens, in the order of the log.
 
     def assigned(self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Values) -> bool:
         """A live request was given to a variant. True if its unit is new."""
-        self._mark()
-        if data.variant is not None:
-            self._totals_of(data.caller, data.variant).assigned(data.reason, at_us)
-        if data.reason != "split" or data.epoch is None or data.variant is None:
+        self.changed = self.unsaved = True
+        if data.variant is None:
             return False
-        row = self.cohorts.units.get(data.unit_id)
-        new = row is None
-        if row is None:
-            if self.gone or (data.own_unit and clock.passed(expiry_tick(at_us, self.keep_us))):
-                self.tally.too_late += 1
-                return False
-            row = self._expose(data, at_us, covariates)
-        key = self.cohorts.keys[row[CELL]]
-        if key.epoch != data.epoch:
-            self.tally.foreign += 1
-            return False
-        self.cohorts.touch(data.unit_id, row)
-        row[REQUESTS] += 1
-        if key.variant != data.variant:
-            row[FLAGS] |= CROSSOVER
-        if not row[FLAGS] & CROSSOVER:
-            self.buckets.count(at_us, key.variant, now_us=clock.now_us or 0)
+        new, start_us = False, None
+        if data.reason == "split":
+            row = self.cohorts.units.get(data.unit_id)
+            if row is None:
+                row = self._expose(data, at_us, clock, covariates)
+                new = row is not None
+            if row is not None and self._belongs(row, data):
+                self.cohorts.touch(data.unit_id, row)
+                row[REQUESTS] += 1
+                if self.cohorts.keys[row[CELL]].variant != data.variant:
+                    row[FLAGS] |= CROSSOVER
+                if not row[FLAGS] & CROSSOVER:
+                    start_us = bucket_start(at_us, clock.now_us or 0)
+        self.activity.given((data.caller, data.variant, data.reason, start_us), at_us)
         return new
 
     def answered(
-        self, request: OpenRequest, *, was_missing: bool, status: str, values: Values, clock: PartitionClock
+        self, request: OpenRequest, *, was_missing: bool, status: str, values: RouterValues, clock: PartitionClock
     ) -> None:
         """The outcome of an open request came, and agrees with it."""
-        self._mark()
+        self.changed = self.unsaved = True
+        data = request.data
         if was_missing:
-            self._count_missing(request, -1)
-        if request.variant is not None:
-            self._totals_of(request.caller, request.variant).ended(status, values)
-        if request.reason != "split":
+            self._count_missing(data, -1)
+        if data.variant is None:
             return
-        row = self.cohorts.units.get(request.unit_id)
-        if row is None:
-            self.tally.too_late += 1
-            return
-        key = self.cohorts.keys[row[CELL]]
-        if key.epoch != request.epoch:
-            self.tally.foreign += 1
-            return
-        self.cohorts.touch(request.unit_id, row)
-        self.cohorts.add(request.unit_id, row, values)
-        if not row[FLAGS] & CROSSOVER:
-            self.buckets.add(request.assigned_at_us, key.variant, values, now_us=clock.now_us or 0)
+        start_us = None
+        if data.reason == "split":
+            row = self.cohorts.units.get(data.unit_id)
+            if row is None:
+                self.tally.too_late += 1
+            elif self._belongs(row, data):
+                self.cohorts.touch(data.unit_id, row)
+                if not row[FLAGS] & CROSSOVER:
+                    start_us = bucket_start(request.at_us, clock.now_us or 0)
+                self.cohorts.add_outcome(data.unit_id, row, values)
+        self.activity.ended((data.caller, data.variant, status, start_us), values)
 
     def conflicting(self, request: OpenRequest, *, was_missing: bool) -> None:
         """The outcome of an open request says something else than its assignment."""
-        self._mark()
-        self.tally.conflicts += 1
+        self.count("conflicts")
         if was_missing:
-            self._count_missing(request, -1)
+            self._count_missing(request.data, -1)
 
     def missing(self, request: OpenRequest) -> None:
         """The horizon of an open request has passed."""
-        self._mark()
-        self._count_missing(request, 1)
+        self.changed = self.unsaved = True
+        self._count_missing(request.data, 1)
 
     def reported(self, event_id: str, data: Report, values: Values, received_at_us: int, clock: PartitionClock) -> None:
         """A report for a unit that is here, with what of it this experiment declares."""
-        self._mark()
+        self.changed = self.unsaved = True
         row = self.cohorts.units[data.unit_id]
         key = self.cohorts.keys[row[CELL]]
         if data.request_id is None:
@@ -153,11 +146,11 @@ class Book:
             self.cohorts.touch(data.unit_id, row)
             self.cohorts.add(data.unit_id, row, values)
             if not row[FLAGS] & CROSSOVER:
-                self.buckets.add(received_at_us, key.variant, values, now_us=clock.now_us or 0)
+                self.activity.reported(received_at_us, clock.now_us or 0, key.variant, values)
 
     def count(self, why: str, times: int = 1) -> None:
         """Something that does not go into the sums."""
-        self._mark()
+        self.changed = self.unsaved = True
         setattr(self.tally, why, getattr(self.tally, why) + times)
 
     def read_decisions(self, assigned_seen: int, clock: PartitionClock) -> None:
@@ -169,6 +162,7 @@ class Book:
 
     def tick(self, tick: int) -> None:
         """Let go of units whose time is over. What they added stays in the sums."""
+        self.activity.settle()
         due = [number for number in self._own_units if number <= tick]
         if due:
             self.cohorts.evict(unit_id for number in due for unit_id in self._own_units.pop(number))
@@ -176,6 +170,7 @@ class Book:
             self.cohorts.evict(list(self.cohorts.units))
             self._own_units.clear()
             self.gone = self.unsaved = True
+        self.activity.buckets.forget(tick * TICK_US)
 
     # Questions.
 
@@ -207,7 +202,7 @@ class Book:
     def published(self) -> dict[str, Any]:
         """What `PartialData` says of an experiment beside its place."""
         self.cohorts.settle()
-        totals, callers = published_totals(self._totals)
+        totals, callers = self.activity.published()
         return {
             "epochs": self.cohorts.published(),
             "totals": totals,
@@ -220,7 +215,8 @@ class Book:
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Rows changed since the last call; keys without the experiment."""
         self.cohorts.settle()
-        rows = {**self.cohorts.changed_units(), **self.buckets.changed_rows()}
+        self.activity.settle()
+        rows = {**self.cohorts.changed_units(), **self.activity.buckets.changed_rows()}
         if self.unsaved:
             rows[b""] = json.dumps(self._numbers()).encode()
             self.unsaved = False
@@ -231,11 +227,11 @@ class Book:
         numbers = json.loads(rows[b""])
         self.cohorts.restore_cells(numbers["cells"])
         self.tally = Tally(**numbers["tally"])
-        self._totals = {(caller, variant): Totals.restored(held) for caller, variant, held in numbers["totals"]}
+        self.activity.restore(numbers["totals"])
         self.ended_at_us, self.gone = numbers["ended_at_us"], numbers["gone"]
         for key, value in rows.items():
             if key.startswith(b"b/"):
-                self.buckets.restore_row(key, value)
+                self.activity.buckets.restore_row(key, value)
             elif key:
                 self.cohorts.restore_unit(key, value)
         for unit_id, row in self.cohorts.units.items():
@@ -247,12 +243,17 @@ class Book:
         return {
             "cells": self.cohorts.numbers(),
             "tally": asdict(self.tally),
-            "totals": [[*key, totals.numbers()] for key, totals in self._totals.items()],
+            "totals": self.activity.numbers(),
             "ended_at_us": self.ended_at_us,
             "gone": self.gone,
         }
 
-    def _expose(self, data: Assignment, at_us: int, covariates: Iterable[tuple[int, int]]) -> UnitRow:
+    def _expose(
+        self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Iterable[tuple[int, int]]
+    ) -> UnitRow | None:
+        if self.gone or (data.own_unit and clock.passed(expiry_tick(at_us, self.keep_us))):
+            self.tally.too_late += 1
+            return None
         if data.own_unit:
             self._will_go(data.unit_id, at_us)
         return self.cohorts.expose(
@@ -263,22 +264,21 @@ class Book:
             covariates=covariates,
         )
 
+    def _belongs(self, row: UnitRow, data: Assignment) -> bool:
+        """Whether an event of a unit is of its cohort's epoch."""
+        if self.cohorts.keys[row[CELL]].epoch == data.epoch:
+            return True
+        self.tally.foreign += 1
+        return False
+
     def _will_go(self, unit_id: str, first_at_us: int) -> None:
         self._own_units.setdefault(expiry_tick(first_at_us, self.keep_us), []).append(unit_id)
 
-    def _count_missing(self, request: OpenRequest, sign: int) -> None:
-        if request.variant is not None:
-            self._totals_of(request.caller, request.variant).missing += sign
-        row = self.cohorts.units.get(request.unit_id) if request.reason == "split" else None
-        if row is not None and self.epoch_of(row) == request.epoch:
-            self.cohorts.touch(request.unit_id, row)
+    def _count_missing(self, data: Assignment, sign: int) -> None:
+        if data.variant is None:
+            return
+        self.activity.missing(data.caller, data.variant, sign)
+        row = self.cohorts.units.get(data.unit_id) if data.reason == "split" else None
+        if row is not None and self.epoch_of(row) == data.epoch:
+            self.cohorts.touch(data.unit_id, row)
             row[MISSING] += sign
-
-    def _totals_of(self, caller: str | None, variant: str) -> Totals:
-        totals = self._totals.get((caller, variant))
-        if totals is None:
-            totals = self._totals[caller, variant] = Totals()
-        return totals
-
-    def _mark(self) -> None:
-        self.changed = self.unsaved = True

@@ -13,10 +13,20 @@ from splitgauge.aggregator.layout import RowLayout
 from splitgauge.aggregator.sums import big
 from splitgauge.schemas.instants import SECOND_US
 
-__all__ = ["BUCKET_S", "Buckets"]
+__all__ = ["BUCKET_S", "Buckets", "bucket_start"]
 
 BUCKET_S = 10
 _BUCKET_US = BUCKET_S * SECOND_US
+
+
+def bucket_start(at_us: int, now_us: int) -> int | None:
+    """Start of the bucket that holds a time; None where it is finished: over a day before the clock.
+
+    >>> bucket_start(25_000_000, 0), bucket_start(25_000_000, 2 * DAY_US)
+    (20000000, None)
+    """
+    start_us = at_us - at_us % _BUCKET_US
+    return start_us if start_us + DAY_US >= now_us else None
 
 
 class Buckets:
@@ -30,19 +40,16 @@ class Buckets:
         self._unpublished: set[int] = set()
         self._unsaved: set[int] = set()
 
-    def count(self, at_us: int, variant: str, *, now_us: int) -> None:
-        """An analysed assignment."""
-        row = self._row(at_us, variant, now_us)
-        if row is not None:
-            row[0] += 1
+    def count(self, start_us: int, variant: str, times: int) -> None:
+        """Analysed assignments."""
+        self._row(start_us, variant)[0] += times
 
-    def add(self, at_us: int, variant: str, values: Iterable[tuple[int, int]], *, now_us: int) -> None:
-        """Values of an analysed outcome or report, as (place of the metric, fixed point)."""
-        row = self._row(at_us, variant, now_us)
-        if row is not None:
-            for place, value in values:
-                row[2 * place + 1] += value
-                row[2 * place + 2] += 1
+    def add(self, start_us: int, variant: str, sums: Iterable[tuple[int, int, int]]) -> None:
+        """Sums of analysed outcomes or reports, as (place of the metric, sum, how many)."""
+        row = self._row(start_us, variant)
+        for place, total, count in sums:
+            row[2 * place + 1] += total
+            row[2 * place + 2] += count
 
     def forget(self, now_us: int) -> None:
         """Let go of buckets that are over a day old and published."""
@@ -71,18 +78,15 @@ class Buckets:
         self._held[start] = json.loads(value)
         self._unpublished.add(start)
 
-    def _row(self, at_us: int, variant: str, now_us: int) -> list[int] | None:
-        start = at_us - at_us % _BUCKET_US
-        if start + DAY_US < now_us:
-            return None
-        held = self._held.get(start)
+    def _row(self, start_us: int, variant: str) -> list[int]:
+        held = self._held.get(start_us)
         if held is None:
-            held = self._held[start] = {}
+            held = self._held[start_us] = {}
         row = held.get(variant)
         if row is None:
             row = held[variant] = [0] * (1 + 2 * len(self._layout.metrics))
-        self._unpublished.add(start)
-        self._unsaved.add(start)
+        self._unpublished.add(start_us)
+        self._unsaved.add(start_us)
         return row
 
     def _published(self, row: list[int]) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, MutableSequence
 from typing import Any, NamedTuple
 
 from splitgauge.aggregator.duplicates import ReportRing
-from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, RowLayout, column_of
+from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, PAIRS, RowLayout, column_of
 from splitgauge.aggregator.sums import CellSums, rows_of, stack
+from splitgauge.aggregator.values import RouterValues
 from splitgauge.schemas.instants import to_text
 
 __all__ = ["OWN_UNIT", "CellKey", "Cohorts", "UnitRow"]
@@ -84,6 +85,19 @@ class Cohorts:
                 row = self.units[unit_id] = list(row)
                 row[column] = total
             row[column + 1] += 1
+
+    def add_outcome(self, unit_id: str, row: UnitRow, values: RouterValues) -> None:
+        """The same for an outcome: the router's metrics stand first, and all add up."""
+        column = PAIRS
+        for value in values:
+            if value is not None:
+                try:
+                    row[column] += value
+                except OverflowError:
+                    row = self.units[unit_id] = list(row)
+                    row[column] += value
+                row[column + 1] += 1
+            column += 2
 
     def first_report(self, unit_id: str, report: str) -> bool:
         """Whether the unit has not had this report yet; it is remembered."""

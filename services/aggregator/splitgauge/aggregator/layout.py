@@ -32,6 +32,7 @@ class RowLayout:
         denominators: per metric the column of d, `ONE` for each exposed unit, `OTHER - p` for the m of place p.
         caps: per metric the largest total of a unit, None where there is none.
         covariates: per metric the column of x, None without a covariate.
+        has_covariates: whether any metric has one.
         width: columns in all.
     """
 
@@ -40,6 +41,7 @@ class RowLayout:
     denominators: tuple[int, ...]
     caps: tuple[int | None, ...]
     covariates: tuple[int | None, ...]
+    has_covariates: bool
     width: int
 
     ONE = -1
@@ -61,6 +63,7 @@ class RowLayout:
             denominators=tuple(_denominator(metric, place, names) for place, metric in enumerate(metrics)),
             caps=tuple(_total_cap(metric) for metric in metrics),
             covariates=tuple(covariates),
+            has_covariates=width > column_of(len(metrics)),
             width=width,
         )
 

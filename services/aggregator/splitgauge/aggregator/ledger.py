@@ -4,76 +4,66 @@ Owns who waits for whom, and until when; which request is missing. Counts nothin
 due. Knows no metric.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from msgspec import json
+from msgspec import Struct, json
 
 from splitgauge.aggregator.clock import MISSING_AFTER_US
-from splitgauge.aggregator.observation import OutcomeEvent, ReportEvent
+from splitgauge.aggregator.observation import Assignment, OutcomeEvent, ReportEvent
 from splitgauge.schemas.instants import SECOND_US
 
 __all__ = ["OpenRequest", "OpenRequests", "WaitingOutcome", "WaitingReport", "WaitingRoom"]
 
 
-class OpenRequest(NamedTuple):
-    """A live request that was given to a variant (or to none) and has no outcome yet.
+class OpenRequest(Struct, frozen=True, gc=False):
+    """A live request that has no outcome yet: its assignment, and when that was (also as the event has it)."""
 
-    Attributes:
-        tick: when it is given up.
-    """
-
-    experiment_id: str | None
-    unit_id: str
-    epoch: int | None
-    variant: str | None
-    reason: str
-    caller: str | None
-    assigned_at_us: int
-    tick: int
+    data: Assignment
+    at_us: int
+    at: str
 
 
 class OpenRequests:
     """Open requests by id. Past their horizon they are kept apart: missing until their outcome comes."""
 
-    __slots__ = ("_closed", "_missing", "_open", "_seconds", "_unsaved")
+    __slots__ = ("_missing", "_open", "_saved", "_seconds")
 
     def __init__(self) -> None:
         self._open: dict[str, OpenRequest] = {}
         self._missing: dict[str, OpenRequest] = {}
         # By second of assignment, so that the horizon finds what it passes without looking at all.
         self._seconds: dict[int, set[str]] = {}
-        self._unsaved: set[str] = set()
-        self._closed: set[str] = set()
+        self._saved: set[str] = set()
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._open or request_id in self._missing
+    def get(self, request_id: str) -> OpenRequest | None:
+        """The request, if it is open."""
+        return self._open.get(request_id) or self._missing.get(request_id)
 
-    def open(self, request_id: str, request: OpenRequest) -> None:
+    def open(self, request: OpenRequest) -> None:
         """A request was assigned."""
+        request_id, second = request.data.request_id, request.at_us // SECOND_US
         self._open[request_id] = request
-        self._in_second(request).add(request_id)
-        self._unsaved.add(request_id)
-
-    def close(self, request_id: str) -> tuple[OpenRequest, bool] | None:
-        """Its outcome came: the request, and whether it had been counted as missing. None if it is not open."""
-        request = self._open.pop(request_id, None)
-        missing = False
-        if request is not None:
-            self._in_second(request).discard(request_id)
+        held = self._seconds.get(second)
+        if held is None:
+            self._seconds[second] = {request_id}
         else:
-            request = self._missing.pop(request_id, None)
-            missing = True
-            if request is None:
-                return None
-        self._forget(request_id)
-        return request, missing
+            held.add(request_id)
+
+    def close(self, request: OpenRequest) -> bool:
+        """Its outcome came. True if it had been counted as missing."""
+        request_id = request.data.request_id
+        if self._open.pop(request_id, None) is None:
+            del self._missing[request_id]
+            return True
+        self._seconds[request.at_us // SECOND_US].discard(request_id)
+        return False
 
     def newly_missing(self, now_us: int) -> Iterator[OpenRequest]:
         """Requests whose horizon has passed since the last call. Calling it more or less often changes nothing."""
         horizon_us = now_us - MISSING_AFTER_US
         for second in [second for second in self._seconds if second * SECOND_US <= horizon_us]:
-            due = {key for key in self._seconds[second] if self._open[key].assigned_at_us <= horizon_us}
+            due = {key for key in self._seconds[second] if self._open[key].at_us <= horizon_us}
             self._seconds[second] -= due
             if not self._seconds[second]:
                 del self._seconds[second]
@@ -81,44 +71,30 @@ class OpenRequests:
                 request = self._missing[request_id] = self._open.pop(request_id)
                 yield request
 
-    def give_up(self, tick: int) -> None:
-        """Let go of missing requests whose time is over at a tick. They stay counted as missing."""
-        for request_id in [key for key, request in self._missing.items() if request.tick <= tick]:
+    def give_up(self, over: Callable[[OpenRequest], bool]) -> None:
+        """Let go of missing requests whose time is over. They stay counted as missing."""
+        for request_id in [key for key, request in self._missing.items() if over(request)]:
             del self._missing[request_id]
-            self._forget(request_id)
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
-        """Rows `o/request` opened or closed since the last call."""
-        rows: dict[bytes, bytes | None] = {b"o/" + key.encode(): None for key in self._closed}
-        for key in self._unsaved:
-            rows[b"o/" + key.encode()] = json.encode(self._open.get(key) or self._missing[key])
-        self._closed.clear()
-        self._unsaved.clear()
+        """Rows `o/request` of what is open now and was not at the last call, or the other way round."""
+        held = self._open.keys() | self._missing.keys()
+        rows: dict[bytes, bytes | None] = {b"o/" + key.encode(): None for key in self._saved - held}
+        for key in held - self._saved:
+            rows[b"o/" + key.encode()] = json.encode(self.get(key))
+        self._saved = held
         return rows
 
     def restore(self, rows: Mapping[bytes, bytes], now_us: int | None) -> None:
         """From a checkpoint, at the clock of its position."""
         for key, value in rows.items():
             if key.startswith(b"o/"):
-                request, request_id = json.decode(value, type=OpenRequest), key[2:].decode()
-                if now_us is not None and request.assigned_at_us + MISSING_AFTER_US <= now_us:
-                    self._missing[request_id] = request
+                request = json.decode(value, type=OpenRequest)
+                if now_us is not None and request.at_us + MISSING_AFTER_US <= now_us:
+                    self._missing[request.data.request_id] = request
                 else:
-                    self._open[request_id] = request
-                    self._in_second(request).add(request_id)
-
-    def _in_second(self, request: OpenRequest) -> set[str]:
-        second = request.assigned_at_us // SECOND_US
-        held = self._seconds.get(second)
-        if held is None:
-            held = self._seconds[second] = set()
-        return held
-
-    def _forget(self, request_id: str) -> None:
-        if request_id in self._unsaved:
-            self._unsaved.discard(request_id)
-        else:
-            self._closed.add(request_id)
+                    self.open(request)
+        self._saved = self._open.keys() | self._missing.keys()
 
 
 class WaitingOutcome(NamedTuple):

@@ -2,6 +2,7 @@
 
 Owns which fields the fold uses and what they must look like. Pydantic (`splitgauge.schemas.traffic`) is the contract
 for those who write; this is the same contract read five times faster. Fields that the fold does not use are skipped.
+The structs cannot be part of a cycle, so the garbage collector need not look at them (gc=False).
 """
 
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from splitgauge.schemas.errors import MalformedError
 from splitgauge.schemas.traffic import OutcomeStatus, Reason
 
 __all__ = [
+    "FIXED_POINT_LIMIT",
     "Assignment",
     "AssignmentEvent",
     "Measured",
@@ -22,7 +24,11 @@ __all__ = [
     "decode_observation",
 ]
 
+FIXED_POINT_LIMIT = 2**53
+"""Values stay below this, times their scale: float64 holds every integer up to here, so rounding is exact."""
+
 _Offset = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(gt=-FIXED_POINT_LIMIT, lt=FIXED_POINT_LIMIT)]
 _Mode = Literal["live", "shadow"]
 
 
@@ -32,13 +38,13 @@ class Measured(msgspec.Struct, gc=False):
     success: bool | None = None
     latency_ms: float | None = None
     ttft_ms: float | None = None
-    input_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: _Count | None = None
+    cached_input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
     cost: float | None = None
 
 
-class Assignment(msgspec.Struct):
+class Assignment(msgspec.Struct, gc=False):
     """`assignment.v1`."""
 
     request_id: str
@@ -71,7 +77,7 @@ class Outcome(msgspec.Struct, gc=False):
     caller: str | None = None
 
 
-class Report(msgspec.Struct):
+class Report(msgspec.Struct, gc=False):
     """`report.v1` as the router attributed it to a unit."""
 
     unit_id: str
@@ -83,7 +89,7 @@ class Report(msgspec.Struct):
     request_id: str | None = None
 
 
-class AssignmentEvent(msgspec.Struct, tag_field="type", tag="splitgauge.assignment.v1"):
+class AssignmentEvent(msgspec.Struct, tag_field="type", tag="splitgauge.assignment.v1", gc=False):
     """Its `time` is `assigned_at`."""
 
     id: str
@@ -92,7 +98,7 @@ class AssignmentEvent(msgspec.Struct, tag_field="type", tag="splitgauge.assignme
     data: Assignment
 
 
-class OutcomeEvent(msgspec.Struct, tag_field="type", tag="splitgauge.outcome.v1"):
+class OutcomeEvent(msgspec.Struct, tag_field="type", tag="splitgauge.outcome.v1", gc=False):
     """One a request."""
 
     id: str
@@ -100,7 +106,7 @@ class OutcomeEvent(msgspec.Struct, tag_field="type", tag="splitgauge.outcome.v1"
     data: Outcome
 
 
-class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1"):
+class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1", gc=False):
     """What an application said later."""
 
     id: str

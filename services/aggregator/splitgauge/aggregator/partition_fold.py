@@ -16,10 +16,10 @@ from msgspec import json
 from splitgauge.aggregator.attribution import Attribution
 from splitgauge.aggregator.book import Book
 from splitgauge.aggregator.buckets import BUCKET_S
-from splitgauge.aggregator.observation import AssignmentEvent, OutcomeEvent, ReportEvent, decode_observation
+from splitgauge.aggregator.observation import decode_observation
 from splitgauge.experiments.history import ZERO_DIGEST, DecisionHistory, chain
 from splitgauge.schemas.codec import encode
-from splitgauge.schemas.errors import ContractError, LogDamagedError, MalformedError, UnknownSubjectError
+from splitgauge.schemas.errors import ContractError, LogDamagedError, UnknownSubjectError
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import OBSERVATIONS
@@ -79,7 +79,6 @@ class _Meta(NamedTuple):
 
 _META = b"m"
 _EXPERIMENT = b"x/"
-_Event = AssignmentEvent | OutcomeEvent | ReportEvent
 
 
 class PartitionFold:
@@ -91,7 +90,7 @@ class PartitionFold:
         self.digest = ZERO_DIGEST
         self.decisions_offset = 0
         self._state = Attribution()
-        self._viewed = -1
+        self._viewed = -1  # so that the first event looks, whatever it needs
 
     def fold(self, records: Iterable[Observation], history: DecisionHistory) -> FoldResult:
         """Take in the next events. Stops before the first one whose decisions `history` has not read.
@@ -100,32 +99,30 @@ class PartitionFold:
         """
         dead: list[DeadLetter] = []
         folded = 0
-        if self.decisions_offset > history.end:
-            return FoldResult(dead, 0, self.decisions_offset)
-        for record in records:
+        end = history.end
+        behind = self.decisions_offset if self.decisions_offset > end else None
+        for record in records if behind is None else ():
             offset, value = record.offset, record.value
-            if offset < self.position:
-                continue
-            if offset > self.position:
+            if offset != self.position:
+                if offset < self.position:
+                    continue
                 raise self._gap()
-            dead_letter: DeadLetter | None = None
             try:
                 event = decode_observation(value)
-            except MalformedError as exc:
-                dead_letter = DeadLetter(offset, exc.code, str(exc))
-            else:
                 needed = event.data.decisions_offset
-                if needed > history.end:
-                    return FoldResult(dead, folded, needed)
-                if needed > self.decisions_offset or self._viewed != self.decisions_offset:
-                    self._look(max(needed, self.decisions_offset), history)
-                dead_letter = self._observed(offset, event)
-            if dead_letter is not None:
-                dead.append(dead_letter)
+                if needed > end:
+                    behind = needed
+                    break
+                if needed > self._viewed:
+                    self._look(needed, history)
+                self._state.observe(offset, event)
+            except ContractError as exc:
+                dead.append(DeadLetter(offset, exc.code, str(exc)))
             self.digest = chain(self.digest, offset, value)
             self.position = offset + 1
             folded += 1
-        return FoldResult(dead, folded)
+        self._state.settle()
+        return FoldResult(dead, folded, behind)
 
     # What is published.
 
@@ -172,6 +169,11 @@ class PartitionFold:
         return frozenset(self._state.books)
 
     @property
+    def n_units(self) -> int:
+        """Units held in memory, over all experiments."""
+        return sum(len(book.cohorts.units) for book in self._state.books.values())
+
+    @property
     def outside(self) -> int:
         """Reports that were for no experiment."""
         return self._state.outside
@@ -181,7 +183,7 @@ class PartitionFold:
         return [
             BucketChange(experiment_id, start, encode(self._bucket(experiment_id, start, variants)))
             for experiment_id, book in self._state.books.items()
-            for start, variants in book.buckets.changed().items()
+            for start, variants in book.activity.buckets.changed().items()
         ]
 
     def _bucket(self, experiment_id: str, start_us: int, variants: dict[str, object]) -> dict[str, object]:
@@ -256,13 +258,6 @@ class PartitionFold:
     def _look(self, offset: int, history: DecisionHistory) -> None:
         self._state.look(history.at(offset))
         self.decisions_offset = self._viewed = offset
-
-    def _observed(self, offset: int, event: _Event) -> DeadLetter | None:
-        try:
-            self._state.observe(offset, event)
-        except ContractError as exc:
-            return DeadLetter(offset, exc.code, str(exc))
-        return None
 
     def _gap(self) -> LogDamagedError:
         return LogDamagedError(

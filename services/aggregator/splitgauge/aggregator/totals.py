@@ -3,7 +3,7 @@
 Owns counts and sums by caller and variant; a variant's totals are the sum over its callers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitgauge.aggregator.sums import big
@@ -29,20 +29,19 @@ class Totals:
         self.first_at_us: int | None = None
         self.last_at_us: int | None = None
 
-    def assigned(self, reason: str, at_us: int) -> None:
-        """A request was given to the variant."""
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        if self.first_at_us is None or at_us < self.first_at_us:
-            self.first_at_us = at_us
-        if self.last_at_us is None or at_us > self.last_at_us:
-            self.last_at_us = at_us
+    def given(self, reason: str, at_us: Sequence[int]) -> None:
+        """Requests were given to the variant at these times."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + len(at_us)
+        first, last = min(at_us), max(at_us)
+        self.first_at_us = first if self.first_at_us is None else min(first, self.first_at_us)
+        self.last_at_us = last if self.last_at_us is None else max(last, self.last_at_us)
 
-    def ended(self, status: str, values: list[tuple[int, int]]) -> None:
-        """It ended; values as (place among ROUTER_METRICS, fixed point)."""
-        self.statuses[status] = self.statuses.get(status, 0) + 1
-        for place, value in values:
-            self.sums[place] += value
-            self.counts[place] += 1
+    def ended(self, status: str, times: int, sums: Sequence[tuple[int, int]]) -> None:
+        """Requests ended in this way; (sum, how many) by place among ROUTER_METRICS."""
+        self.statuses[status] = self.statuses.get(status, 0) + times
+        for place, (total, count) in enumerate(sums):
+            self.sums[place] += total
+            self.counts[place] += count
 
     def add(self, other: "Totals") -> None:
         """Add another caller's."""

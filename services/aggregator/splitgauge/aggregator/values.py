@@ -6,18 +6,17 @@ dead letter will carry; it never becomes something else.
 
 from math import isfinite
 
-from splitgauge.aggregator.observation import Measured
+from splitgauge.aggregator.observation import FIXED_POINT_LIMIT, Measured
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.metric import ROUTER_METRICS, Metric
 
-__all__ = ["FIXED_POINT_LIMIT", "fixed_point", "router_values"]
-
-FIXED_POINT_LIMIT = 2**53
-"""|value * scale| below this: float64 holds every integer up to here, so rounding is exact."""
+__all__ = ["RouterValues", "fixed_point", "router_values"]
 
 _MICRO = ROUTER_METRICS["latency_ms"].scale
 _COST_SCALE = ROUTER_METRICS["cost"].scale
-_SUCCESS, _LATENCY, _TTFT, _INPUT, _CACHED, _OUTPUT, _COST = range(len(ROUTER_METRICS))
+
+RouterValues = tuple[int | None, int | None, int | None, int | None, int | None, int | None, int | None]
+"""Of one outcome, in the order of ROUTER_METRICS."""
 
 
 def fixed_point(value: float, metric: Metric) -> int:
@@ -41,27 +40,21 @@ def fixed_point(value: float, metric: Metric) -> int:
     return _scaled(value, metric.scale, metric.name)
 
 
-def router_values(measured: Measured, *, complete: bool) -> list[tuple[int, int]]:
-    """What counts of an outcome, as (place among ROUTER_METRICS, fixed point). Latency over complete answers only.
+def router_values(measured: Measured, *, complete: bool) -> RouterValues:
+    """What counts of an outcome, in the order of ROUTER_METRICS: fixed point, None where there is nothing to count.
 
-    Raises: ContractError, code `not-finite` or `out-of-range`.
+    Latency counts over complete answers only. Raises: ContractError, code `not-finite` or `out-of-range`.
     """
-    values: list[tuple[int, int]] = []
-    if measured.success is not None:
-        values.append((_SUCCESS, 1 if measured.success else 0))
-    if measured.latency_ms is not None and complete:
-        values.append((_LATENCY, _scaled(measured.latency_ms, _MICRO, "latency_ms")))
-    if measured.ttft_ms is not None:
-        values.append((_TTFT, _scaled(measured.ttft_ms, _MICRO, "ttft_ms")))
-    if measured.input_tokens is not None:
-        values.append((_INPUT, _scaled(measured.input_tokens, 1, "input_tokens")))
-    if measured.cached_input_tokens is not None:
-        values.append((_CACHED, _scaled(measured.cached_input_tokens, 1, "cached_input_tokens")))
-    if measured.output_tokens is not None:
-        values.append((_OUTPUT, _scaled(measured.output_tokens, 1, "output_tokens")))
-    if measured.cost is not None:
-        values.append((_COST, _scaled(measured.cost, _COST_SCALE, "cost")))
-    return values
+    success, latency, ttft, cost = measured.success, measured.latency_ms, measured.ttft_ms, measured.cost
+    return (
+        None if success is None else int(success),
+        None if latency is None or not complete else _scaled(latency, _MICRO, "latency_ms"),
+        None if ttft is None else _scaled(ttft, _MICRO, "ttft_ms"),
+        measured.input_tokens,
+        measured.cached_input_tokens,
+        measured.output_tokens,
+        None if cost is None else _scaled(cost, _COST_SCALE, "cost"),
+    )
 
 
 def _scaled(value: float, scale: int, name: str) -> int:

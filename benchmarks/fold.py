@@ -1,0 +1,257 @@
+"""Speed and memory of the partition fold, against a bare loop over the same embedded log in the same run.
+
+The bare loop reads, decodes with orjson and chains the digest. The fold does all that the aggregator does: attribution,
+totals per unit, exact sums, time buckets, and a partial of every experiment after each 10,000 events.
+
+    python benchmarks/fold.py [--requests 60000] [--rounds 3]
+"""
+
+import argparse
+import asyncio
+import gc
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from splitgauge.aggregator.partition_fold import PartitionFold
+from splitgauge.eventlog.port import Record, StoredRecord
+from splitgauge.eventlog.sqlite import SqliteEventLog
+from splitgauge.experiments.commands import By, activate_experiment, define_experiment, define_workload
+from splitgauge.experiments.history import ZERO_DIGEST, DecisionHistory, chain
+from splitgauge.schemas.codec import encode
+from splitgauge.schemas.decision import Actor, DecisionData
+from splitgauge.schemas.envelope import SOURCES, EventType, wrap
+from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.identifiers import live_event_id, report_id_by_token
+from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.topics import OBSERVATIONS
+from splitgauge.schemas.workload import Workload
+
+START_US = 1_790_000_000_000_000
+PARTIAL_EVERY = 10_000
+BATCH = 500
+
+
+def decisions() -> DecisionHistory:
+    """One active experiment with a goal of its own."""
+    by = By(actor=Actor(kind="user", name="benchmark"), reason="a benchmark")
+    history = DecisionHistory()
+    workload = Workload.model_validate({"id": "base", "provider": "webhook", "url": "http://127.0.0.1:9/"})
+    specification = ExperimentSpecification.model_validate(
+        {
+            "name": "exp",
+            "base_workload_id": "base",
+            "variants": [
+                {"name": "control", "workload_id": "base", "weight": 1},
+                {"name": "challenger", "workload_id": "base", "overrides": {"model": "m"}, "weight": 1},
+            ],
+            "control": "control",
+            "metrics": [{"name": "correct", "kind": "proportion"}],
+        }
+    )
+    makers: tuple[Callable[[], DecisionData], ...] = (
+        lambda: define_workload(history.newest, workload, by),
+        lambda: define_experiment(history.newest, "exp", specification, by),
+        lambda: activate_experiment(history.newest, "exp", by),
+    )
+    for offset, make in enumerate(makers):
+        data = encode(make().model_dump(mode="json"))
+        value = wrap(data, type="splitgauge.decision.v1", id=str(offset), source="b", time=to_text(START_US))
+        history.extend([(offset, value)])
+    return history
+
+
+def observations(requests: int, units: int) -> Iterator[bytes]:
+    """Assignments and outcomes, some in flight at any time, and a report for every fourth request."""
+    chance = Random(7)
+    for number in range(requests):
+        at_us = START_US + number * 2_000
+        unit = chance.randrange(units)
+        request = str(UUID(int=chance.getrandbits(128), version=4))
+        given: dict[str, Any] = {
+            "experiment_id": "exp",
+            "epoch": 1,
+            "workload": "base",
+            "request_id": request,
+            "unit_id": f"{unit * 0x9E3779B97F4A7C15 % 2**128:032x}",
+            "variant": ("control", "challenger")[unit % 2],
+            "reason": "split",
+            "mode": "live",
+            "decisions_offset": 3,
+            "caller": "app",
+        }
+        assigned = {**given, "slot": unit % 10_000, "own_unit": False, "covariates": {}}
+        yield _event("assignment", assigned, live_event_id(request, "assignment"), at_us)
+        yield _event("outcome", {**given, **_end(chance, given, at_us)}, live_event_id(request, "outcome"), at_us)
+        if number % 4 == 0:
+            metrics = {"correct": chance.random() < 0.8}
+            reported = {
+                "unit_id": given["unit_id"],
+                "experiment_id": "exp",
+                "epoch": 1,
+                "request_id": request,
+                "metrics": metrics,
+                "received_at": to_text(at_us + 1_000),
+                "decisions_offset": 3,
+            }
+            yield _event("report", reported, report_id_by_token(request, metrics), at_us)
+
+
+def _end(chance: Random, given: dict[str, Any], at_us: int) -> dict[str, Any]:
+    latency_ms = round(chance.lognormvariate(6, 0.5), 3)
+    tokens = chance.randrange(50, 800)
+    cost = tokens * 1.5e-6
+    return {
+        "assigned_at": to_text(at_us),
+        "served": given["variant"],
+        "status": "complete",
+        "attempts": [
+            {
+                "variant": given["variant"],
+                "status": "complete",
+                "latency_ms": latency_ms,
+                "tokens": tokens,
+                "cost": cost,
+            }
+        ],
+        "metrics": {
+            "success": True,
+            "latency_ms": latency_ms,
+            "ttft_ms": round(latency_ms / 5, 3),
+            "input_tokens": chance.randrange(20, 3_000),
+            "cached_input_tokens": 0,
+            "output_tokens": tokens,
+            "cost": cost,
+        },
+    }
+
+
+def _event(kind: str, data: dict[str, Any], event_id: str, at_us: int) -> bytes:
+    types: dict[str, EventType] = {
+        "assignment": "splitgauge.assignment.v1",
+        "outcome": "splitgauge.outcome.v1",
+        "report": "splitgauge.report.v1",
+    }
+    return wrap(
+        orjson.dumps(data),
+        type=types[kind],
+        id=event_id,
+        source=SOURCES["router"],
+        time=to_text(at_us),
+        subject="exp",
+        key=data["unit_id"],
+        instance="r1",
+    )
+
+
+async def fill(log: SqliteEventLog, requests: int, units: int) -> int:
+    """Write the observations into partition 0. Returns how many there are."""
+    records = [Record(value, None, 0) for value in observations(requests, units)]
+    for start in range(0, len(records), 5_000):
+        await log.append(OBSERVATIONS.name, records[start : start + 5_000])
+    return len(records)
+
+
+async def batches(log: SqliteEventLog, end: int, take: Callable[[list[StoredRecord]], None]) -> float:
+    """CPU seconds of reading everything and taking each batch."""
+    gc.collect()
+    began = time.process_time()
+    position = 0
+    while position < end:
+        records = await log.read(OBSERVATIONS.name, 0, position, limit=BATCH)
+        take(records)
+        position = records[-1].offset + 1
+    return time.process_time() - began
+
+
+async def bare(log: SqliteEventLog, end: int) -> float:
+    """Read, decode, chain."""
+    digest = ZERO_DIGEST
+
+    def take(records: list[StoredRecord]) -> None:
+        nonlocal digest
+        for record in records:
+            orjson.loads(record.value)
+            digest = chain(digest, record.offset, record.value)
+
+    return await batches(log, end, take)
+
+
+async def folded(log: SqliteEventLog, end: int, history: DecisionHistory, fold: PartitionFold) -> float:
+    """Everything the aggregator does."""
+
+    def take(records: list[StoredRecord]) -> None:
+        result = fold.fold(records, history)
+        assert not result.dead_letters
+        assert result.behind is None
+        if fold.position % PARTIAL_EVERY < BATCH:
+            fold.partials()
+            fold.bucket_events()
+
+    return await batches(log, end, take)
+
+
+def memory_per_unit(requests: int) -> tuple[float, float]:
+    """Bytes of state per unit, all together and of its row, when every request is of a unit of its own kind."""
+    history = decisions()
+    records = [StoredRecord("o", 0, offset, None, value) for offset, value in enumerate(observations(requests, 10**9))]
+    fold = PartitionFold(0)
+    tracemalloc.start()
+    half = len(records) // 2
+    fold.fold(records[:half], history)
+    fold.partials()
+    before, units_before = tracemalloc.get_traced_memory()[0], fold.n_units
+    fold.fold(records[half:], history)
+    fold.partials()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return (after - before) / (fold.n_units - units_before), 0.0
+
+
+async def run(requests: int, rounds: int) -> int:
+    """Print the table. Returns 1 if the fold misses its target on any row."""
+    history = decisions()
+    print(f"{'units':>10} {'events':>9} {'bare us':>8} {'fold us':>8} {'ratio':>6} {'frozen':>7}")
+    worst = 1.0
+    for units in (600, requests // 3, 10**9):
+        with tempfile.TemporaryDirectory() as folder:
+            log = SqliteEventLog.open(Path(folder), observation_partitions=1)
+            try:
+                events = await fill(log, requests, units)
+                plain = min([await bare(log, events) for _ in range(rounds)])
+                ours = min([await folded(log, events, history, PartitionFold(0)) for _ in range(rounds)])
+                gc.freeze()
+                gc.disable()
+                frozen = min([await folded(log, events, history, PartitionFold(0)) for _ in range(rounds)])
+                gc.enable()
+                gc.unfreeze()
+            finally:
+                await log.close()
+        per_event = 1e6 / events
+        worst = min(worst, plain / ours)
+        print(
+            f"{units:>10} {events:>9} {plain * per_event:>8.2f} {ours * per_event:>8.2f} "
+            f"{plain / ours:>6.2f} {plain / frozen:>7.2f}"
+        )
+    return 0 if worst >= 0.4 else 1
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=60_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    return asyncio.run(run(arguments.requests, arguments.rounds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
