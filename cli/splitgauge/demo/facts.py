@@ -9,7 +9,7 @@ from splitgauge.demo.evidence import AppliedWatch, count_written, newest_observa
 from splitgauge.demo.experiments import EXPERIMENTS, MINIMUM_DURATION_S, MINIMUM_UNITS, DemoExperiment
 from splitgauge.demo.observer import automatic
 from splitgauge.demo.stage import Stage
-from splitgauge.demo.summary import Decided, ExperimentSummary, Replayed, Summary, Traffic
+from splitgauge.demo.summary import Decided, ExperimentSummary, Quality, Replayed, Summary, Traffic
 from splitgauge.demo.traffic import Answer, Tally
 from splitgauge.eventlog.port import EventLog
 from splitgauge.eventlog.sqlite import SqliteEventLog
@@ -82,8 +82,8 @@ async def _experiment(
         goal_decidable=_goal_decidable(look, started_us=_activated_us(decisions)),
         decided=decided,
         served_now=Counter(answer.model for answer in after),
-        correct_before=_share_correct(before),
-        correct_now=_share_correct(after),
+        before=_quality(before),
+        after=_quality(after),
     )
 
 
@@ -121,9 +121,9 @@ def _goal_decidable(look: dict[str, Any], *, started_us: int) -> bool:
     return enough and instants.from_text(look["looked_at"]) - started_us >= MINIMUM_DURATION_S * instants.SECOND_US
 
 
-def _share_correct(answers: list[Answer]) -> float | None:
+def _quality(answers: list[Answer]) -> Quality:
     judged = [answer.correct for answer in answers if answer.status < 400]
-    return sum(judged) / len(judged) if judged else None
+    return Quality(success=len(judged) / max(1, len(answers)), correct=sum(judged) / max(1, len(judged)))
 
 
 async def _replay(running: Stage) -> Replayed:

@@ -13,6 +13,8 @@ from splitgauge.demo.traffic import Tally
 __all__ = ["Observer", "automatic"]
 
 _EVERY_S = 0.5
+_NEWEST = 100
+"""Answers that show who serves at the moment: those of the last second or two."""
 
 
 def automatic(decisions: Sequence[Json]) -> Json | None:
@@ -52,7 +54,9 @@ class Observer:
     async def _look(self, experiment: DemoExperiment, *, elapsed_s: float) -> None:
         results = await self._client.results(experiment.id)
         decisions = await self._client.decisions(experiment.id)
-        self._views[experiment.id] = experiment_view(experiment, results, decisions)
+        self._views[experiment.id] = experiment_view(
+            experiment, results, decisions, models=self._tally.newest_models(experiment.base, limit=_NEWEST)
+        )
         decision = automatic(decisions)
         if decision is not None and experiment.id not in self._decided:
             self._decided[experiment.id] = decision

@@ -3,6 +3,7 @@
 Owns the words and the plain lines; `screen` makes a live picture of the same views.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +59,16 @@ class VariantView:
         )
 
 
-COLUMNS = ("variant", "traffic", "users", "requests", "success", "latency", GOAL, "against control, points")
+COLUMNS = ("variant", "traffic", "users", "requests", "success", "latency", GOAL, "difference, points")
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentView:
-    """One experiment as it stands."""
+    """One experiment as it stands.
+
+    Attributes:
+        answering: which models answered the newest requests.
+    """
 
     id: str
     title: str
@@ -72,6 +77,7 @@ class ExperimentView:
     health: str
     verdict: str
     last_decision: str
+    answering: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +101,10 @@ class RunView:
         )
 
 
-def experiment_view(experiment: DemoExperiment, results: Json, decisions: Sequence[Json]) -> ExperimentView:
-    """What `results` and `decisions` of the HTTP API say."""
+def experiment_view(
+    experiment: DemoExperiment, results: Json, decisions: Sequence[Json], *, models: Sequence[str] = ()
+) -> ExperimentView:
+    """What `results` and `decisions` of the HTTP API say; `models`: who answered the newest requests."""
     health, verdict = results["health"], results["verdict"]
     effects = {item["variant"]: item for item in results["comparisons"] if item["metric"] == GOAL}
     last = next((decision for decision in reversed(decisions) if decision["accepted"]), None)
@@ -105,9 +113,10 @@ def experiment_view(experiment: DemoExperiment, results: Json, decisions: Sequen
         title=experiment.title,
         status=results["status"],
         variants=tuple(_variant_view(variant, effects.get(variant["name"])) for variant in results["variants"]),
-        health=", ".join([health["state"], *health["problems"]]) if health else "not looked at yet",
+        health="; ".join([health["state"], *health["problems"]]) if health else "not looked at yet",
         verdict=f"{verdict['kind'].replace('_', ' ')}: {verdict['reason']}" if verdict else "none yet",
         last_decision=decision_text(last) if last else "none",
+        answering=_shares(models),
     )
 
 
@@ -115,7 +124,7 @@ def decision_text(decision: Json) -> str:
     """A decision in a few words."""
     what = " ".join([decision["action"].replace("_", " "), *([decision["variant"]] if decision.get("variant") else [])])
     by = "by itself" if decision["actor"]["kind"] == "analyzer" else f"by {decision['actor']['name']}"
-    return f"{what}, {by} ({decision['reason']})"
+    return f"{what}, {by}: {decision['reason']}" if decision["actor"]["kind"] == "analyzer" else f"{what}, {by}"
 
 
 def plain_lines(view: RunView) -> list[str]:
@@ -123,7 +132,7 @@ def plain_lines(view: RunView) -> list[str]:
     lines = [view.headline]
     for experiment in view.experiments:
         if experiment.status == "completed":
-            lines.append(f"      {experiment.id}: completed; {experiment.last_decision}")
+            lines.append(f"      {experiment.id}: completed; {experiment.last_decision}; now {experiment.answering}")
             continue
         for variant in experiment.variants:
             named = [
@@ -152,6 +161,14 @@ def _variant_view(variant: dict[str, Any], comparison: dict[str, Any] | None) ->
         lower=against["sequential_lower"],
         upper=against["sequential_upper"],
     )
+
+
+def _shares(models: Sequence[str]) -> str:
+    counts = Counter(models)
+    named = [
+        f"{model or 'no model (failed)'} {100 * count / len(models):.0f} %" for model, count in sorted(counts.items())
+    ]
+    return f"answered by {', '.join(named)}" if named else "no answer yet"
 
 
 def _percent(share: float | None) -> str:

@@ -1,8 +1,10 @@
 """`splitgauge demo`: the whole of it in order, from real models to a replayed log, and its exit status."""
 
 import asyncio
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -152,8 +154,21 @@ def _write(summary: Summary, *, json_output: bool) -> None:
     if json_output:
         sys.stdout.write(orjson.dumps(to_json(summary), option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        sys.stdout.write("\n".join(plain_words(summary)) + "\n")
+        sys.stdout.write("\n".join(_fitted(plain_words(summary))) + "\n")
     sys.stdout.flush()
+
+
+def _fitted(lines: list[str]) -> list[str]:
+    """Broken between words where there is a terminal with an edge; whole lines for everything else."""
+    if not sys.stdout.isatty():
+        return lines
+    width = shutil.get_terminal_size().columns
+    return [part for line in lines for part in _broken(line, width) or [line]]
+
+
+def _broken(line: str, width: int) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(line, width, subsequent_indent=indent + "  ", break_on_hyphens=False)
 
 
 @asynccontextmanager

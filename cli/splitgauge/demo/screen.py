@@ -6,7 +6,7 @@ from typing import Protocol, Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +15,8 @@ from splitgauge.demo.progress import COLUMNS, ExperimentView, RunView, plain_lin
 __all__ = ["LiveScreen", "PlainLines", "Screen", "screen_for"]
 
 _LINES_EVERY_S = 5.0
+_ROOMY_LINES = 40
+"""Terminals with fewer lines get one line for each fact, so that all three experiments stay in sight."""
 _NUMBERS = ("traffic", "users", "requests", "success", "latency")
 
 
@@ -83,7 +85,7 @@ class LiveScreen:
 
     def show(self, view: RunView) -> None:
         """The picture, new."""
-        self._live.update(_picture(view), refresh=True)
+        self._live.update(_picture(view, roomy=self._live.console.height >= _ROOMY_LINES), refresh=True)
 
 
 def screen_for(out: TextIO = sys.stdout) -> Screen:
@@ -91,12 +93,12 @@ def screen_for(out: TextIO = sys.stdout) -> Screen:
     return LiveScreen(out) if out.isatty() else PlainLines(out)
 
 
-def _picture(view: RunView) -> RenderableType:
-    panels = [_panel(experiment) for experiment in view.experiments]
-    return Group(Text(f"{view.headline}   {view.step}", style="bold"), *panels)
+def _picture(view: RunView, *, roomy: bool) -> RenderableType:
+    headline = Text(f"{view.headline}   {view.step}", style="bold", no_wrap=True, overflow="ellipsis")
+    return Group(headline, *(part for experiment in view.experiments for part in _parts(experiment, roomy=roomy)))
 
 
-def _panel(experiment: ExperimentView) -> RenderableType:
+def _parts(experiment: ExperimentView, *, roomy: bool) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=True)
@@ -104,8 +106,11 @@ def _panel(experiment: ExperimentView) -> RenderableType:
         table.add_row(*variant.cells)
     facts = Table.grid(padding=(0, 1))
     facts.add_column(style="dim")
-    facts.add_column()
-    facts.add_row("health", Text(experiment.health, style="" if experiment.health.startswith("healthy") else "yellow"))
-    facts.add_row("verdict", Text(experiment.verdict))
+    facts.add_column(no_wrap=not roomy, overflow="fold" if roomy else "ellipsis")
+    facts.add_row("health", Text(experiment.health, style="green" if experiment.health == "healthy" else "yellow"))
+    if experiment.status != "completed":
+        facts.add_row("verdict", Text(experiment.verdict))
     facts.add_row("last decision", Text(experiment.last_decision, style="bold"))
-    return Panel(Group(table, facts), title=f"{experiment.title} ({experiment.status})", title_align="left")
+    facts.add_row("now", Text(experiment.answering))
+    title = Rule(Text(f"{experiment.title} ({experiment.status})"), align="left", style="dim")
+    return [*([Text()] if roomy else []), title, table, facts]

@@ -11,6 +11,7 @@ __all__ = [
     "Check",
     "Decided",
     "ExperimentSummary",
+    "Quality",
     "Replayed",
     "Summary",
     "Traffic",
@@ -38,6 +39,14 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """Shares of some answers, as the application saw them: successful ones of all, right ones of the successful."""
+
+    success: float
+    correct: float
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentSummary:
     """One experiment at its deciding look, or at its newest where nothing was decided.
 
@@ -46,6 +55,7 @@ class ExperimentSummary:
         units, requests: by variant.
         goal_decidable: whether the goal could have been won or lost there: minimum units and minimum duration reached.
         served_now: who answered the requests that were sent after the decision was applied (or all of them), by model.
+        before, after: how the answers were to the requests sent until then, and since.
     """
 
     experiment: DemoExperiment
@@ -57,8 +67,8 @@ class ExperimentSummary:
     goal_decidable: bool
     decided: Decided | None
     served_now: Counter[str]
-    correct_before: float | None
-    correct_now: float | None
+    before: Quality
+    after: Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +237,7 @@ def _experiment_json(summary: ExperimentSummary) -> dict[str, Any]:
         "decision": decided and decided.action,
         "reason": decided and decided.reason,
         "seconds_to_applied": decided and round(decided.seconds_to_applied, 3),
+        "served_now": dict(summary.served_now),
     }
 
 
@@ -234,17 +245,20 @@ def _experiment_words(summary: ExperimentSummary) -> list[str]:
     decided = summary.decided
     seen = f"{sum(summary.units.values()):,} users and {sum(summary.requests.values()):,} requests"
     if decided is None:
-        return [f"Nothing was decided: after {seen} the verdict is still '{summary.verdict}'. Control goes on serving."]
+        return [f"Nothing was decided: after {seen} the verdict is '{summary.verdict}'. Both sides go on serving."]
     verb = {"promote": "promoted", "roll_back": "rolled back"}.get(decided.action, decided.action)
     lines = [
         f"{decided.variant} was {verb} {decided.after_s:.1f} s after the start, after {seen}: {decided.reason}",
         f"Traffic changed {decided.seconds_to_applied:.2f} s after the newest observation that this look stands on.",
     ]
     served = ", ".join(f"{model} {count:,}" for model, count in summary.served_now.most_common())
-    now = f"Requests since then were answered by: {served or 'nobody'}."
-    if summary.correct_before is not None and summary.correct_now is not None:
-        now += f" Correct before {100 * summary.correct_before:.1f} %, now {100 * summary.correct_now:.1f} %."
-    return [*lines, now]
+    before, after = summary.before, summary.after
+    what = (
+        f"Correct before {100 * before.correct:.1f} %, now {100 * after.correct:.1f} %."
+        if decided.action == "promote"
+        else f"Success before {100 * before.success:.1f} %, now {100 * after.success:.1f} %."
+    )
+    return [*lines, f"Requests since then were answered by: {served or 'nobody'}. {what}"]
 
 
 def _log_words(summary: Summary) -> list[str]:

@@ -7,7 +7,7 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple, cast
@@ -58,6 +58,11 @@ class Tally:
     def failed(self) -> int:
         """Answers that were no success."""
         return sum(answer.status >= 400 for answer in self.answers)
+
+    def newest_models(self, workload: str, *, limit: int) -> list[str]:
+        """Who answered the last requests to a workload."""
+        newest = (answer.model for answer in reversed(self.answers) if answer.workload == workload)
+        return list(islice(newest, limit))
 
 
 class _Report(NamedTuple):

@@ -85,14 +85,24 @@ def test_rows_show_units_requests_success_latency_and_the_goal_with_its_interval
         ("control", "50 %", "120", "1,300", "100.0 %", "21.3 ms", "-", "-"),
         ("svm", "50 %", "130", "1,250", "99.5 %", "-", "98.7 % ± 1.0", "+25.0 [+20.0, +30.0]"),
     ]
-    assert view.health == "warning, too little data"
+    assert view.health == "warning; too little data"
     assert view.verdict == "continue: 80 more units needed"
 
 
+def test_who_answers_now_is_said_in_shares() -> None:
+    assert experiment_view(FIRST, results(), []).answering == "no answer yet"
+    view = experiment_view(FIRST, results(), [], models=["svm", "tree", "svm", ""])
+    assert view.answering == "answered by no model (failed) 25 %, svm 50 %, tree 25 %"
+
+
+def test_a_completed_experiment_is_one_plain_line() -> None:
+    lines = plain_lines(run_view({**measured(), "status": "completed"}))
+    assert len(lines) == 2
+    assert "completed; roll back svm, by itself: success is worse" in lines[1]
+
+
 def test_the_last_decision_is_the_last_one_that_counts() -> None:
-    assert experiment_view(FIRST, measured(), DECISIONS).last_decision == (
-        "roll back svm, by itself (success is worse)"
-    )
+    assert experiment_view(FIRST, measured(), DECISIONS).last_decision == ("roll back svm, by itself: success is worse")
 
 
 def test_plain_lines_have_no_control_characters_and_say_what_the_screen_says() -> None:
@@ -100,7 +110,7 @@ def test_plain_lines_have_no_control_characters_and_say_what_the_screen_says() -
     assert all(line.isprintable() for line in lines)
     assert "2,550 of 10,500 requests from 250 users" in lines[0]
     assert lines[2].strip().startswith("better-model / svm: traffic 50 %, users 130, requests 1,250")
-    assert "health warning, too little data" in lines[3]
+    assert "health warning; too little data" in lines[3]
 
 
 def test_plain_output_shows_progress_every_few_seconds_only() -> None:

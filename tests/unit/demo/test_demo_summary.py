@@ -8,7 +8,17 @@ import pytest
 
 from splitgauge.demo.evidence import Written
 from splitgauge.demo.experiments import EXPERIMENTS
-from splitgauge.demo.summary import Decided, ExperimentSummary, Replayed, Summary, Traffic, checks, plain_words, to_json
+from splitgauge.demo.summary import (
+    Decided,
+    ExperimentSummary,
+    Quality,
+    Replayed,
+    Summary,
+    Traffic,
+    checks,
+    plain_words,
+    to_json,
+)
 
 BETTER, FAULTY, SAME = EXPERIMENTS
 
@@ -24,8 +34,8 @@ def experiment(**changes: Any) -> ExperimentSummary:
         goal_decidable=True,
         decided=Decided("promote", "svm", "correct is better", after_s=16.4, seconds_to_applied=0.4321),
         served_now=Counter({"svm": 3000}),
-        correct_before=0.87,
-        correct_now=0.988,
+        before=Quality(success=1.0, correct=0.87),
+        after=Quality(success=1.0, correct=0.988),
     )
     return replace(promoted, **changes)
 
@@ -38,6 +48,7 @@ ROLLED_BACK = experiment(
     goal_decidable=False,
     decided=Decided("roll_back", "neighbours", "success is worse", after_s=3.1, seconds_to_applied=0.3),
     served_now=Counter({"tree": 1400}),
+    before=Quality(success=0.8, correct=0.9),
 )
 UNDECIDED = experiment(experiment=SAME, verdict="continue", step=10, winner="inconclusive", decided=None)
 
@@ -112,6 +123,7 @@ def test_plain_words_say_what_was_decided_when_and_what_traffic_does_now() -> No
     assert "svm was promoted 16.4 s after the start, after 450 users and 2,500 requests" in text
     assert "Traffic changed 0.43 s after the newest observation" in text
     assert "Requests since then were answered by: svm 3,000. Correct before 87.0 %, now 98.8 %." in text
+    assert "answered by: tree 1,400. Success before 80.0 %, now 100.0 %." in text
     assert "Nothing was decided" in text
     assert "90 of 90 analyses and 2 of 2 automatic decisions came out the same" in text
     assert "All of it held, in 64 s." in text

@@ -1,0 +1,201 @@
+"""`splitgauge demo` as a newcomer runs it: every promise, the exit status, Ctrl-C at several moments, nothing left."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import orjson
+import pytest
+
+pytestmark = pytest.mark.timeout(200)
+
+RUN_S = 170
+STOP_S = 30
+MARK = "SPLITGAUGE_DEMO_TEST"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A demo that ended by itself."""
+
+    status: int
+    out: str
+    err: str
+    temporary: Path
+    mark: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = orjson.loads(self.out)
+        return document
+
+    def experiment(self, key: str) -> dict[str, Any]:
+        [found] = [item for item in self.document["experiments"] if item["id"] == key]
+        return dict(found)
+
+
+@contextmanager
+def demo(temporary: Path, mark: str, *arguments: str) -> Generator[subprocess.Popen[bytes]]:
+    """A running demo whose temporary files are in `temporary`, and whose processes carry `mark`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "splitgauge.cli", "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(temporary), MARK: mark},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def alive(mark: str) -> list[str]:
+    """The command lines of all processes that carry the mark."""
+    found: list[str] = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended meanwhile, or belongs to somebody else
+    return found
+
+
+def read_until(stream: IO[bytes] | None, words: str) -> str:
+    """Lines up to the one that has the words."""
+    assert stream is not None
+    said = ""
+    while words not in said:
+        line = stream.readline().decode()
+        assert line, f"ended before it said {words!r}:\n{said}"
+        said += line
+    return said
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    temporary, mark = tmp_path_factory.mktemp("demo"), uuid4().hex
+    with demo(temporary, mark, "--json") as process:
+        out, err = process.communicate(timeout=RUN_S)
+    return Finished(process.returncode, out.decode(), err.decode(), temporary, mark)
+
+
+def test_everything_that_the_demo_promises_holds(finished: Finished) -> None:
+    broken = [promise["promise"] for promise in finished.document["promises"] if not promise["held"]]
+    assert broken == [], finished.out
+    assert finished.document["held"] is True
+    assert finished.status == 0
+
+
+def test_the_better_model_is_promoted_and_serves(finished: Finished) -> None:
+    better = finished.experiment("better-model")
+    assert (better["verdict"], better["winner"], better["decision"]) == ("promote", "svm", "promote")
+    assert set(better["served_now"]) == {"svm"}
+    assert all(variant["units"] >= 100 for variant in better["variants"].values())
+    assert better["units"] == sum(variant["units"] for variant in better["variants"].values())
+    assert better["requests"] == sum(variant["requests"] for variant in better["variants"].values())
+    assert better["seconds_to_applied"] > 0
+
+
+def test_the_faulty_model_is_rolled_back_long_before_the_goal_could_decide(finished: Finished) -> None:
+    faulty = finished.experiment("faulty-model")
+    assert (faulty["verdict"], faulty["decision"]) == ("roll_back", "roll_back")
+    assert "success" in faulty["reason"]
+    assert any(variant["units"] < 100 for variant in faulty["variants"].values())
+    assert set(faulty["served_now"]) == {"tree"}
+    assert faulty["seconds_to_applied"] > 0
+
+
+def test_the_same_model_on_both_sides_is_never_promoted(finished: Finished) -> None:
+    same = finished.experiment("same-model")
+    assert same["decision"] != "promote"
+    assert set(same["served_now"]) == {"tree"}
+
+
+def test_totals_agree_with_each_other(finished: Finished) -> None:
+    totals, traffic = finished.document["totals"], finished.document["traffic"]
+    assert totals["requests"] >= 10_000
+    assert totals["assignments"] == totals["outcomes"] == totals["requests"]
+    assert totals["missing"] == 0
+    assert totals["duplicates_dropped"] == traffic["reports_twice"] > 0
+    assert totals["reports"] == traffic["reports_sent"] - traffic["reports_twice"]
+    assert 550 <= traffic["users"] <= 650
+    assert 0 < traffic["by_request_event"] < totals["requests"] / 2
+    assert traffic["reports_late"] > 0
+    assert traffic["reports_out_of_order"] > 0
+    assert traffic["failed"] > 0
+
+
+def test_the_replay_makes_everything_again(finished: Finished) -> None:
+    replay = finished.document["replay"]
+    assert replay["mismatches"] == 0
+    assert replay["findings"] == []
+    assert replay["analyses_reproduced"] == replay["analyses"] > 0
+    assert replay["automatic_decisions"] == 2
+    assert replay["decisions"] > replay["automatic_decisions"]
+    assert replay["events"] > 3 * finished.document["totals"]["requests"]
+
+
+def test_progress_is_plain_lines_without_control_characters(finished: Finished) -> None:
+    lines = finished.err.splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert any("promote svm, by itself" in line for line in lines)
+    assert any("better-model / svm" in line and "users" in line and "correct" in line for line in lines)
+
+
+def test_no_process_and_no_file_is_left(finished: Finished) -> None:
+    assert alive(finished.mark) == []
+    assert list(finished.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "times"),
+    [
+        ("Splitgauge demo", signal.SIGINT, 1),
+        ("three experiments run", signal.SIGINT, 2),
+        ("by itself", signal.SIGINT, 1),
+        ("of 10,500 requests", signal.SIGTERM, 1),
+    ],
+    ids=["while it starts", "twice at the first request", "after a decision", "terminated under traffic"],
+)
+def test_an_interrupt_ends_it_cleanly(moment: str, number: int, times: int, tmp_path: Path) -> None:
+    mark = uuid4().hex
+    with demo(tmp_path, mark, "--json") as process:
+        read_until(process.stderr, moment)
+        for _ in range(times):
+            process.send_signal(number)
+        out, err = process.communicate(timeout=STOP_S)
+    assert process.returncode == 130, err.decode()
+    assert out == b""
+    assert "Traceback" not in err.decode()
+    assert alive(mark) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_short_a_run_says_what_it_broke_and_keeps_serving_until_it_is_interrupted(tmp_path: Path) -> None:
+    mark = uuid4().hex
+    with demo(tmp_path, mark, "--keep", "--requests", "500", "--seed", "3") as process:
+        said = read_until(process.stdout, "Goes on serving")
+        assert all(line.isprintable() for line in said.splitlines())
+        assert "BROKEN  at least 10,000 requests" in said
+        assert "NOT all of it held" in said
+        address = re.findall(r"Goes on serving at (http://[^ ]+)", said)[0]
+        with urllib.request.urlopen(f"{address}/healthz", timeout=10) as answer:  # noqa: S310 - http, on this machine
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=STOP_S)
+    assert process.returncode == 1
+    assert alive(mark) == []
+    assert list(tmp_path.iterdir()) == []
