@@ -1,102 +1,174 @@
-"""The two chains that an audit stands on: the decisions, and the analyses that each name the one before.
+"""The chains of analyses: which looks count, and where a chain was cut, so that what follows can still be judged.
 
-Reads both topics whole and says what in them cannot be read, does not fit, or has other bytes than its successor says.
+Every reader takes a look that continues no accepted one for a fork and goes on without it. In an honest log a fork
+continues a look that was the last one shortly before, and nothing continues a fork: whoever sees anything else stands
+before a log that was altered, and goes on from there as the recorded looks do.
 """
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from splitgauge.audit.reading import damaged, records_of
+from splitgauge.audit.partition import Stops
+from splitgauge.audit.reading import records_of
 from splitgauge.audit.report import Finding, FindingKind, ReplayReport
-from splitgauge.eventlog.port import EventLog, StoredRecord
-from splitgauge.experiments.history import DecisionHistory
-from splitgauge.experiments.looks import AcceptedLook, Looks
-from splitgauge.schemas.analysis import AnalysisData
-from splitgauge.schemas.envelope import data_bytes, parse
-from splitgauge.schemas.errors import LogDamagedError, MalformedError
-from splitgauge.schemas.topics import ANALYSES, DECISIONS
+from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
+from splitgauge.experiments.looks import AcceptedLook, Looks, read_look
+from splitgauge.schemas.errors import UnknownRulesError
+from splitgauge.schemas.identifiers import analysis_id
+from splitgauge.schemas.topics import ANALYSES
 
-__all__ = ["AuditedLooks", "read_decisions", "read_looks"]
+__all__ = ["Chains", "Link", "read_analysis", "read_chains"]
 
 
-@dataclass(slots=True)
-class AuditedLooks:
-    """The accepted looks in the order of the log, with their recorded bytes.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A look in its chain, without its numbers.
 
     Attributes:
-        recorded: id -> bytes of `data` as they stand in the log.
-        places: id -> where it stands.
-        previous: id -> the accepted look before it of the same experiment.
+        previous: the id of the look that it names as the one before.
+        cut: why that one cannot be had.
     """
 
-    accepted: list[AcceptedLook] = field(default_factory=list[AcceptedLook])
-    recorded: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    places: dict[str, str] = field(default_factory=dict[str, str])
-    previous: dict[str, AcceptedLook | None] = field(default_factory=dict[str, AcceptedLook | None])
-
-    by_id: dict[str, AcceptedLook] = field(default_factory=dict[str, AcceptedLook])
-
-
-async def read_looks(log: EventLog, report: ReplayReport) -> AuditedLooks:
-    """The chain of analyses of every experiment."""
-    audited, looks = AuditedLooks(), Looks()
-    for partition, bounds in (await log.bounds(ANALYSES.name)).items():
-        try:
-            async for batch in records_of(log, ANALYSES.name, partition, bounds=bounds):
-                report.events[ANALYSES.name] = report.events.get(ANALYSES.name, 0) + len(batch)
-                for record in batch:
-                    _take(record, looks, audited, report)
-        except LogDamagedError as exc:
-            report.findings.append(damaged(exc))
-    report.analyses = len(audited.accepted)
-    return audited
+    id: str
+    experiment_id: str
+    partition: int
+    offset: int
+    positions: dict[int, int]
+    previous: str | None
+    cut: Finding | None = None
 
 
-def _take(record: StoredRecord, looks: Looks, audited: AuditedLooks, report: ReplayReport) -> None:
-    place = f"{record.topic}/{record.partition}/{record.offset}"
-    try:
-        data = AnalysisData.model_validate(parse(record.value).data)
-    except (MalformedError, ValidationError) as exc:
-        report.findings.append(Finding(FindingKind.ANALYSIS_UNREADABLE, place, f"no analysis: {exc}"))
-        return
-    previous = looks.last(data.experiment_id)
-    look = looks.take(record.offset, record.value)
-    if look is None:
-        _explain_refusal(data, previous, place, report)
-        return
-    audited.accepted.append(look)
-    audited.by_id[look.id] = look
-    audited.recorded[look.id] = data_bytes(record.value)
-    audited.places[look.id] = place
-    audited.previous[look.id] = previous
+class Chains:
+    """All looks that count, those that do not, and what is wrong between them."""
 
+    def __init__(self) -> None:
+        self._looks = Looks()
+        self._links: dict[str, Link] = {}
+        self.forks: dict[str, Link] = {}
+        self.cuts: list[Finding] = []
+        self.detours: list[Finding] = []
+        """Places where a look was added beside a chain: worth saying only where no finding says it already."""
+        self.referred: set[str] = set()
+        """Ids of looks that are continued by another than the next one."""
+        self.removed: dict[str, Finding] = {}
+        """Ids of looks that others stand on and that are not there."""
 
-def _explain_refusal(data: AnalysisData, previous: AcceptedLook | None, place: str, report: ReplayReport) -> None:
-    named = data.previous
-    if named is None or previous is None or named.id != previous.id or named.sha256 == previous.sha256:
-        report.forks += 1
-        return
-    report.findings.append(
-        Finding(
-            FindingKind.ALTERED,
-            f"{ANALYSES.name}/{previous.offset}",
-            f"the look at {place} stands on analysis {previous.id} with sha256 {named.sha256}; "
-            f"the one in the log has {previous.sha256}",
+    def in_order(self) -> list[Link]:
+        """The looks that count, as they stand in the log."""
+        return sorted(self._links.values(), key=lambda link: (link.partition, link.offset))
+
+    def stops(self) -> dict[int, Stops]:
+        """Partition of the observations -> position -> experiments that are wanted there."""
+        stops: dict[int, Stops] = {}
+        for link in self._links.values():
+            for partition, upto in link.positions.items():
+                stops.setdefault(partition, {}).setdefault(upto, Counter())[link.experiment_id] += 1
+        return stops
+
+    def cut_that_hides(self, look_id: str) -> Finding | None:
+        """Why a look that something stands on is not there; None if nothing is known to be missing."""
+        unnamed = (cut for cut in self.cuts if cut not in self.removed.values())
+        return self.removed.get(look_id) or next(unnamed, None)
+
+    def take(self, record: StoredRecord) -> None:
+        """The next record of a partition."""
+        look = read_analysis(record)
+        if look is None:
+            self._cut(FindingKind.DAMAGED, record, record.offset, "the event is no analysis that can be read")
+            return
+        data = look.data
+        named = data.previous
+        if look.id != analysis_id(data.experiment_id, named.id if named else None, data.positions, data.looked_at):
+            message = "the analysis' id does not follow from its experiment, previous look, positions and moment"
+            self._cut(FindingKind.ALTERED, record, record.offset, message)
+            return
+        last = self._looks.last(data.experiment_id)
+        link = Link(
+            look.id, data.experiment_id, record.partition, look.offset, data.positions, named.id if named else None
         )
-    )
+        if not self._looks.accept(look):
+            self._continue(link, look, last)
+        else:
+            self._links[link.id] = link
+
+    def _continue(self, link: Link, look: AcceptedLook, last: AcceptedLook | None) -> None:
+        named = look.data.previous
+        if link.id in self.removed:
+            self._swap(link)
+        elif named is None or self._is_fork(named.id, named.sha256, last):
+            self.forks[link.id] = link
+        else:
+            cut = None
+            if named.id in self.forks:
+                self._take_up(self.forks.pop(named.id))
+            elif last is None or named.id != last.id:
+                cut = self._missing_before(link, named.id, last)
+            self._links[link.id] = _with_cut(link, cut)
+            self._looks.resume(look)
+
+    def _is_fork(self, previous: str, sha256: str, last: AcceptedLook | None) -> bool:
+        """Whether it continues a look that was continued otherwise, or goes back behind the one it continues."""
+        if last is not None and previous == last.id:
+            return sha256 == last.sha256
+        return previous in self._links
+
+    def _take_up(self, fork: Link) -> None:
+        """A later look continues it: it was the chain once, and something has come between."""
+        self._links[fork.id] = fork
+        before = self._links[fork.previous] if fork.previous is not None else None
+        self.referred |= {before.id} if before else set()
+        start = before.offset + 1 if before else 0
+        message = (
+            f"the analysis at {fork.offset} was continued by later ones, and what stands between it and the one it "
+            "continues makes every reader ignore it: an analysis was added there"
+        )
+        self.detours.append(Finding(FindingKind.ALTERED, ANALYSES.name, fork.partition, start, fork.offset, message))
+
+    def _missing_before(self, link: Link, missing: str, last: AcceptedLook | None) -> Finding:
+        start = last.offset if last is not None else 0
+        known = (cut for cut in self.cuts if cut.partition == link.partition and start <= cut.start < link.offset)
+        cut = next(known, None)
+        if cut is None:
+            message = f"the analysis at {link.offset} continues analysis {missing}, which is not in the log"
+            cut = Finding(FindingKind.ALTERED, ANALYSES.name, link.partition, start, link.offset + 1, message)
+            self.cuts.append(cut)
+        self.removed[missing] = cut
+        return cut
+
+    def _swap(self, link: Link) -> None:
+        """What was thought to be missing stands behind the look that continues it."""
+        cut = self.removed.pop(link.id)
+        cut.start, cut.end = cut.end - 1, link.offset + 1
+        cut.message = f"the analysis at {link.offset} stands behind one that continues it: they were swapped"
+        self._links[link.id] = _with_cut(link, cut)
+
+    def _cut(self, kind: FindingKind, record: StoredRecord, start: int, message: str) -> None:
+        self.cuts.append(Finding(kind, ANALYSES.name, record.partition, start, record.offset + 1, message))
 
 
-async def read_decisions(log: EventLog, report: ReplayReport) -> DecisionHistory:
-    """All decisions, folded. Raises: UnknownRulesError."""
-    history = DecisionHistory()
-    bounds = (await log.bounds(DECISIONS.name))[0]
+def read_analysis(record: StoredRecord) -> AcceptedLook | None:
+    """The look in a record, counting or not. Raises: UnknownRulesError naming its place."""
     try:
-        async for batch in records_of(log, DECISIONS.name, 0, bounds=bounds):
-            history.extend((record.offset, record.value) for record in batch)
-    except LogDamagedError as exc:
-        report.findings.append(damaged(exc))
-    report.events[DECISIONS.name] = history.end
-    report.decisions = sum(judged.accepted for judged in history.judged)
-    report.ignored_decisions = history.end - report.decisions
-    return history
+        return read_look(record.offset, record.value)
+    except UnknownRulesError as exc:
+        where = f"{record.topic}/{record.partition}/{record.offset}"
+        raise UnknownRulesError(exc.message, where=where, remedy=exc.remedy) from exc
+
+
+async def read_chains(log: EventLog, bounds: dict[int, Bounds], report: ReplayReport) -> Chains:
+    """The chain of every experiment. Raises: UnknownRulesError naming the offset."""
+    chains = Chains()
+    for partition, within in bounds.items():
+        async for batch in records_of(log, ANALYSES.name, partition, bounds=within):
+            for record in batch.records:
+                chains.take(record)
+            if batch.damage is not None:
+                chains.cuts.append(batch.damage)
+    report.events[ANALYSES.name] = sum(within.end - within.start for within in bounds.values())
+    report.analyses = len(chains.in_order())
+    report.forks = len(chains.forks)
+    return chains
+
+
+def _with_cut(link: Link, cut: Finding | None) -> Link:
+    return Link(link.id, link.experiment_id, link.partition, link.offset, link.positions, link.previous, cut)

@@ -5,29 +5,19 @@ Uses the functions of the live path and none of its own. Reads through the event
 archive and an export are all the same to it.
 """
 
-from collections.abc import Callable
-
-from splitgauge.aggregator.tables import window_of
-from splitgauge.analyzer.analysis import empty_window
-from splitgauge.analyzer.analysis import look as look_again
-from splitgauge.audit.chain import AuditedLooks, read_decisions, read_looks
-from splitgauge.audit.difference import first_difference
-from splitgauge.audit.evidence import compare_decisions
-from splitgauge.audit.partition import AuditedPartition, stops_of
-from splitgauge.audit.reading import damaged, records_of
-from splitgauge.audit.report import Finding, FindingKind, ReplayReport, Unprotected
+from splitgauge.audit.chain import Chains, read_chains
+from splitgauge.audit.dead_letters import compare_dead_letters
+from splitgauge.audit.decisions import AuditedDecisions
+from splitgauge.audit.evidence import compare_decisions, evidence_of
+from splitgauge.audit.partition import AuditedPartition
+from splitgauge.audit.reading import AuditBounds, catch_bounds
+from splitgauge.audit.report import Finding, ReplayReport
+from splitgauge.audit.reproduction import Progress, Reproduction
+from splitgauge.audit.witness import Witnessed
 from splitgauge.eventlog.port import EventLog
-from splitgauge.experiments.history import DecisionHistory
-from splitgauge.experiments.looks import AcceptedLook
-from splitgauge.schemas.codec import decode
-from splitgauge.schemas.errors import LogDamagedError
-from splitgauge.schemas.tables import PartialData
-from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
+from splitgauge.schemas.topics import OBSERVATIONS
 
 __all__ = ["Progress", "replay"]
-
-Progress = Callable[[int, int], None]
-"""Called with how many analyses are compared, and how many there are."""
 
 
 async def replay(log: EventLog, *, progress: Progress | None = None) -> ReplayReport:
@@ -38,135 +28,52 @@ async def replay(log: EventLog, *, progress: Progress | None = None) -> ReplayRe
     Raises: UnknownRulesError where the log was judged by a later version; LogUnavailableError.
     """
     report = ReplayReport()
-    looks = await read_looks(log, report)
-    history = await read_decisions(log, report)
-    partitions = await _partitions(log, history, looks.accepted)
-    for number, look in enumerate(looks.accepted, start=1):
-        await _compare_look(look, looks, history=history, partitions=partitions, report=report)
-        if progress is not None:
-            progress(number, len(looks.accepted))
-    compare_decisions(history, looks, report)
-    await _close(log, report, partitions, history=history, looks=looks)
+    bounds = await catch_bounds(log)
+    chains = await read_chains(log, bounds.analyses, report)
+    decisions = AuditedDecisions(bounds.decisions)
+    await decisions.read(log, report)
+    partitions = _partitions(log, bounds, chains, decisions)
+    reproduction = Reproduction(chains, decisions, partitions, keep=evidence_of(decisions.history))
+    await reproduction.run(log, bounds.analyses, report, progress=progress)
+    for partition in partitions.values():
+        await partition.finish()
+    witnessed: list[Witnessed] = [decisions, *partitions.values()]
+    for source in witnessed:
+        source.conclude()
+    reproduction.conclude()
+    automatic = compare_decisions(decisions, chains, reproduction, report)
+    sources = [finding for source in witnessed for finding in source.findings]
+    _add(report, sources, chains.cuts, reproduction.findings, automatic)
+    if not decisions.findings:
+        _add(report, await compare_dead_letters(log, bounds.dead_letters, partitions, report))
+    _add(report, [one for one in chains.detours if not _told(one, report)])
+    report.sort()
+    report.events[OBSERVATIONS.name] = sum(within.end - within.start for within in bounds.observations.values())
+    report.unprotected = [gap for source in witnessed if (gap := source.unprotected()) is not None]
     return report
 
 
-async def _partitions(
-    log: EventLog, history: DecisionHistory, looks: list[AcceptedLook]
+def _partitions(
+    log: EventLog, bounds: AuditBounds, chains: Chains, decisions: AuditedDecisions
 ) -> dict[int, AuditedPartition]:
-    stops = stops_of(looks)
+    stops = chains.stops()
     return {
-        number: AuditedPartition(log, number, bounds=bounds, history=history, stops=stops.get(number, {}))
-        for number, bounds in (await log.bounds(OBSERVATIONS.name)).items()
+        number: AuditedPartition(log, number, bounds=within, decisions=decisions, stops=stops.get(number, {}))
+        for number, within in bounds.observations.items()
     }
 
 
-async def _compare_look(
-    look: AcceptedLook,
-    looks: AuditedLooks,
-    *,
-    history: DecisionHistory,
-    partitions: dict[int, AuditedPartition],
-    report: ReplayReport,
-) -> None:
-    place = looks.places[look.id]
-    obstacle = _decisions_obstacle(look, history)
-    partials: dict[int, PartialData] = {}
-    for number, upto in look.data.positions.items():
-        partition = partitions.get(number)
-        if partition is None:
-            obstacle = f"there is no partition {number} of {OBSERVATIONS.name}"
-            continue
-        await partition.advance(upto)
-        partial = partition.take_partial(look.data.experiment_id, upto)
-        if partial is None:
-            obstacle = str(partition.broken)
-        else:
-            partials[number] = partial
-    if obstacle is not None:
-        report.findings.append(Finding(FindingKind.ANALYSIS_NOT_REACHED, place, obstacle))
-        return
-    _make_again(look, looks, history=history, partials=partials, report=report)
+def _add(report: ReplayReport, *findings: list[Finding]) -> None:
+    """Each once: a partition may be broken by the very thing that the decisions are."""
+    for finding in (one for several in findings for one in several):
+        if not any(finding is known for known in report.findings):
+            report.findings.append(finding)
 
 
-def _decisions_obstacle(look: AcceptedLook, history: DecisionHistory) -> str | None:
-    read = look.data.decisions
-    if read.upto > history.end:
-        return f"it stands on the decisions below {read.upto}, and they can be read up to {history.end} only"
-    if history.digest_at(read.upto).hex() != read.digest:
-        return f"a decision below offset {read.upto} is not the one it was made from"
-    if look.data.experiment_id not in history.at(read.upto).experiments:
-        return f"experiment {look.data.experiment_id!r} is not defined below offset {read.upto}"
-    return None
-
-
-def _make_again(
-    look: AcceptedLook,
-    looks: AuditedLooks,
-    *,
-    history: DecisionHistory,
-    partials: dict[int, PartialData],
-    report: ReplayReport,
-) -> None:
-    experiment_id = look.data.experiment_id
-    made = look_again(
-        history.at(look.data.decisions.upto).experiments[experiment_id],
-        window_of(partials) if partials else empty_window(experiment_id),
-        looked_at=look.data.looked_at,
-        previous=looks.previous[look.id],
-        decisions=look.data.decisions,
+def _told(detour: Finding, report: ReplayReport) -> bool:
+    """Whether something else is named within it already."""
+    offsets = range(detour.start, detour.end)
+    return any(
+        (one.topic, one.partition) == (detour.topic, detour.partition) and one.start in offsets
+        for one in report.findings
     )
-    recorded = looks.recorded[look.id]
-    if made.value == recorded and made.id == look.id:
-        report.reproduced += 1
-        return
-    difference = first_difference(
-        {"id": look.id, "data": decode(recorded)}, {"id": made.id, "data": decode(made.value)}
-    )
-    if difference is not None and difference.floats_only:
-        report.nearly += 1
-        return
-    message = str(difference) if difference is not None else "the same values in other bytes"
-    report.findings.append(Finding(FindingKind.ANALYSIS_DIFFERS, looks.places[look.id], message))
-
-
-async def _close(
-    log: EventLog,
-    report: ReplayReport,
-    partitions: dict[int, AuditedPartition],
-    *,
-    history: DecisionHistory,
-    looks: AuditedLooks,
-) -> None:
-    report.findings[:0] = [partition.broken for partition in partitions.values() if partition.broken is not None]
-    report.events[OBSERVATIONS.name] = sum(partition.events for partition in partitions.values())
-    report.unprotected = [gap for partition in partitions.values() if (gap := partition.unprotected) is not None]
-    protected = max((look.data.decisions.upto for look in looks.accepted), default=0)
-    if protected < history.end:
-        report.unprotected.append(Unprotected(DECISIONS.name, 0, protected, history.end))
-    await _compare_dead_letters(log, report, partitions)
-
-
-async def _compare_dead_letters(log: EventLog, report: ReplayReport, partitions: dict[int, AuditedPartition]) -> None:
-    recorded: set[tuple[int, int, str]] = set()
-    for letters, bounds in (await log.bounds(DEAD_LETTERS.name)).items():
-        try:
-            async for batch in records_of(log, DEAD_LETTERS.name, letters, bounds=bounds):
-                for record in batch:
-                    data = decode(record.value).get("data", {})
-                    if data.get("topic") == OBSERVATIONS.name:
-                        recorded.add((data["partition"], data["offset"], data["code"]))
-        except LogDamagedError as exc:
-            report.findings.append(damaged(exc))
-    report.dead_letters = len(recorded)
-    for number, partition in partitions.items():
-        ours = {(number, offset, code) for offset, code in partition.dead_letters.items()}
-        theirs = {letter for letter in recorded if letter[0] == number and letter[1] < partition.position}
-        for _, offset, code in sorted(ours ^ theirs):
-            side = "was not put aside" if (number, offset, code) in ours else "was put aside"
-            report.findings.append(
-                Finding(
-                    FindingKind.DEAD_LETTERS_DIFFER,
-                    f"{OBSERVATIONS.name}/{number}/{offset}",
-                    f"the event {side} as {code!r}; the fold made again finds otherwise",
-                )
-            )

@@ -15,7 +15,7 @@ from splitgauge.schemas.decision import RULES
 from splitgauge.schemas.envelope import data_bytes, parse
 from splitgauge.schemas.errors import MalformedError, UnknownRulesError
 
-__all__ = ["AcceptedLook", "Looks"]
+__all__ = ["AcceptedLook", "Looks", "read_look"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,19 @@ class Looks:
 
         Raises: UnknownRulesError for an analysis under rules of a later version, which this one must not judge.
         """
-        look = _read(offset, value)
-        if look is None or not self._follows(look.data):
-            return None
+        look = read_look(offset, value)
+        return look if look is not None and self.accept(look) else None
+
+    def accept(self, look: AcceptedLook) -> bool:
+        """Take the next look of a partition, read already; False for a fork."""
+        if not self._follows(look.data):
+            return False
         self._last[look.data.experiment_id] = look
-        return look
+        return True
+
+    def resume(self, look: AcceptedLook) -> None:
+        """Go on from a look that does not follow: for an audit, which says so and judges what comes after it."""
+        self._last[look.data.experiment_id] = look
 
     def _follows(self, data: AnalysisData) -> bool:
         before = self._last.get(data.experiment_id)
@@ -73,7 +81,8 @@ class Looks:
         return all(data.positions.get(partition, 0) >= upto for partition, upto in before.data.positions.items())
 
 
-def _read(offset: int, value: bytes) -> AcceptedLook | None:
+def read_look(offset: int, value: bytes) -> AcceptedLook | None:
+    """The look in an event, whether it is accepted or not; None for what is no analysis. Raises: UnknownRulesError."""
     try:
         envelope = parse(value)
         if envelope.type != "splitgauge.analysis.v1":

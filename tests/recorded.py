@@ -1,0 +1,309 @@
+"""A log with everything in it that an audit meets, recorded by the real parts: folds, tables, analyzer, decisions.
+
+Three experiments on 4 partitions: `better` is promoted, `faulty` is rolled back, `same` (one model on both sides) stays
+undecided, is paused, resumed and re-weighted, and ends without a winner. Some observations cannot be used, some come
+twice, some outcomes never; one decision lost a race, one analysis is a fork. Clock and chance are fixed and every part
+is run until it rests, so that the same code records the same log.
+
+    python tests/recorded.py FILE      # an export of it, as under tests/histories
+"""
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from fold_stories import MINUTE, START, assignment, outcome, report, unit_id
+from splitgauge.aggregator.partition_worker import Pace, Surroundings
+from splitgauge.aggregator.table_events import read_table_event
+from splitgauge.aggregator.tables_worker import TablesWorker
+from splitgauge.aggregator.worker import FoldWorker
+from splitgauge.analyzer import decisions_read, look
+from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.jsonl import export_log
+from splitgauge.eventlog.memory import MemoryEventLog
+from splitgauge.eventlog.port import EventLog, Record
+from splitgauge.experiments import Registry
+from splitgauge.experiments.commands import (
+    By,
+    activate_experiment,
+    complete_experiment,
+    define_experiment,
+    define_workload,
+    initialize_log,
+    pause_experiment,
+    resume_experiment,
+    reweight_experiment,
+)
+from splitgauge.experiments.looks import AcceptedLook, Looks
+from splitgauge.schemas.codec import encode
+from splitgauge.schemas.decision import Actor, DecisionData
+from splitgauge.schemas.envelope import SOURCES, wrap
+from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.tables import WindowData
+from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, WINDOWS, unit_partition
+from splitgauge.schemas.workload import Workload
+
+__all__ = ["PARTITIONS", "Recorder", "analysis_record", "record"]
+
+PARTITIONS = 4
+ROUNDS = 10
+STEP = 10 * MINUTE
+
+_BY = By(actor=Actor(kind="user", name="ada"), reason="recorded for tests")
+_ABILITY = {"better": (0.15, 0.95), "faulty": (0.5, 0.5), "same": (0.5, 0.5)}
+"""Share of right answers: control, challenger."""
+_FAST = AnalyzerSettings(debounce_s=0.001)
+
+Experiment = Literal["better", "faulty", "same"]
+
+
+async def record(log: EventLog) -> None:
+    """Everything, into an empty log."""
+    recorder = Recorder(log)
+    await recorder.define()
+    for number in range(ROUNDS):
+        await recorder.play(number)
+        if number == 3:
+            await recorder.pause_in_a_race()
+        if number == 4:
+            await recorder.decide(resume_experiment, "same")
+            await recorder.decide(reweight_experiment, "same", {"control": 1.0, "challenger": 3.0})
+        if number == 6:
+            await recorder.fork()
+    await recorder.decide(complete_experiment, "same")
+    await recorder.observe([("better", b"{"), *recorder.request("same", "tail", 0)])
+
+
+class Recorder:
+    """Writes as router, aggregator, analyzer and people do, one after the other."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self.now_us = START
+        self._random = random.Random(1)
+        self._decisions = DecisionLog(log, source=SOURCES["console"], instance="c1")
+        self._requests = 0
+        self._needed: dict[str, dict[int, int]] = {}
+        self._checkpoints = MemoryEventLog().checkpoints
+
+    @property
+    def registry(self) -> Registry:
+        """After all that was decided."""
+        return self._decisions.registry
+
+    async def define(self) -> None:
+        """Workloads and experiments, all active."""
+        await self._propose(initialize_log("f" * 64, _BY))
+        for name in _ABILITY:
+            for key in (f"base-{name}", f"new-{name}"):
+                workload = {"id": key, "provider": "webhook", "url": f"http://{key}.test/"}
+                await self._propose(define_workload(self.registry, Workload.model_validate(workload), _BY))
+            await self._propose(define_experiment(self.registry, name, _specification(name), _BY))
+            await self.decide(activate_experiment, name)
+
+    async def decide(self, command: Callable[..., DecisionData], *arguments: Any) -> None:
+        """A person's command."""
+        await self._propose(command(self.registry, *arguments, _BY))
+
+    async def pause_in_a_race(self) -> None:
+        """Two people pause at the same revision; the second one loses."""
+        pause = pause_experiment(self.registry, "same", _BY)
+        for name in ("first", "second"):
+            event = wrap(
+                encode(pause.model_dump(mode="json", exclude_none=True)),
+                type="splitgauge.decision.v1",
+                id=f"pause-{name}",
+                source=SOURCES["console"],
+                time=to_text(self.now_us),
+                subject="same",
+                key="same",
+                instance="c1",
+            )
+            await self.log.append(DECISIONS.name, [Record(event, b"same")])
+        await self._decisions.catch_up()
+
+    async def play(self, number: int) -> None:
+        """One round: traffic, then everything that follows from it."""
+        self.now_us = START + number * STEP
+        events: list[tuple[str, bytes]] = []
+        for name, state in self.registry.experiments.items():
+            if state.status == "active":
+                for index in range(8 if name == "faulty" else 14):
+                    events += self.request(name, f"{number}-{index}", index)
+        if number in {2, 5}:
+            events.append(("", b'{"specversion": "1.0", "half'))
+            events.append(("", outcome(f"wild-{number}", "wild", metrics={"latency_ms": 1e300}, **self._as("same"))))
+        await self.observe(events)
+        self.now_us += STEP // 2
+        await self._aggregate()
+        await self._analyse()
+
+    def request(self, name: str, key: str, index: int) -> list[tuple[str, bytes]]:
+        """What a router writes about one request, and what comes of it later."""
+        self._requests += 1
+        request, unit = f"{name}-{key}", f"{name}-user-{self._requests if index % 4 else index}"
+        arm = int(unit_id(unit), 16) % 2
+        variant = ("control", "challenger")[arm]
+        fields = {**self._as(name), "at": self.now_us + index}
+        failed = name == "faulty" and arm == 1 and self._random.random() < 0.7
+        right = self._random.random() < _ABILITY[name][arm]
+        measured = {"success": not failed, "latency_ms": 20 + 10 * self._random.random()}
+        events = [assignment(request, unit, variant, **fields)]
+        if index != 5:
+            events.append(outcome(request, unit, variant, metrics=measured, **fields))
+        if not failed:
+            told = report(unit, {"correct": right}, request=request, **fields)
+            events += [told, told] if index == 6 else [told]
+        return [(name, event) for event in events]
+
+    async def observe(self, events: list[tuple[str, bytes]]) -> None:
+        """Append, each to the partition of its unit; what is of no experiment to partition 1."""
+        for name, event in events:
+            partition = 1
+            if name and event != b"{":
+                partition = unit_partition(read_unit(event), PARTITIONS)
+            [(_, offset)] = await self.log.append(OBSERVATIONS.name, [Record(event, b"unit", partition)])
+            if name:
+                self._needed.setdefault(name, {})[partition] = offset + 1
+
+    async def fork(self) -> None:
+        """Another analyzer looked at `same` at the same time, and was the second to write."""
+        *_, before, last = await self.looks("same")
+        again = look(
+            self.registry.experiments["same"],
+            (await self.windows())["same"],
+            looked_at=to_text(self.now_us + 1),
+            previous=before,
+            decisions=decisions_read(self._decisions.history, self._decisions.history.end),
+        )
+        assert last.data.previous == again.data.previous
+        await self.log.append(ANALYSES.name, [analysis_record(again.id, again.value, "same", again.data.looked_at)])
+
+    async def looks(self, name: str) -> list[AcceptedLook]:
+        """The accepted looks at an experiment."""
+        looks = Looks()
+        records = await self.log.read(ANALYSES.name, 0, 0, limit=10_000)
+        taken = [looks.take(record.offset, record.value) for record in records]
+        return [one for one in taken if one is not None and one.data.experiment_id == name]
+
+    async def windows(self) -> dict[str, WindowData]:
+        """The newest window of every experiment."""
+        windows: dict[str, WindowData] = {}
+        for record in await self.log.read(WINDOWS.name, 0, 0, limit=10_000):
+            event = read_table_event(record.value)
+            if event.type == "splitgauge.window.v1":
+                window = WindowData.model_validate_json(bytes(event.data))
+                windows[window.experiment_id] = window
+        return windows
+
+    def _as(self, name: str) -> dict[str, Any]:
+        epoch = len(self.registry.experiments[name].epochs)
+        return {"experiment": name, "epoch": epoch, "seen": self._decisions.history.end, "at": self.now_us}
+
+    async def _propose(self, decision: DecisionData) -> None:
+        event_id = f"d{self._decisions.history.end}"
+        judged = await self._decisions.propose(decision, event_id=event_id, time_us=self.now_us)
+        assert judged.accepted, judged.refusal
+
+    async def _aggregate(self) -> None:
+        decisions = DecisionLog(self.log, source=SOURCES["aggregator"], instance="a1")
+        around = Surroundings(self.log, self._checkpoints, decisions, lambda: self.now_us, "a1")
+        folds = FoldWorker(around, pace=Pace(publish_interval_s=0.001, checkpoint_interval_s=0))
+        tables = TablesWorker(self.log, now_us=lambda: self.now_us, instance="a1", publish_interval_s=0.001)
+        async with _running(folds.run(), tables.run()):
+            await _until(self._is_aggregated)
+
+    async def _is_aggregated(self) -> bool:
+        windows = await self.windows()
+        needed = [(name, *end) for name, ends in self._needed.items() for end in ends.items()]
+        return all(name in windows and windows[name].positions.get(at, 0) >= upto for name, at, upto in needed)
+
+    async def _analyse(self) -> None:
+        async with _running(Analyzer(self.log, clock=lambda: self.now_us, settings=_FAST).run()):
+            await _until(self._is_analysed)
+
+    async def _is_analysed(self) -> bool:
+        await self._decisions.catch_up()
+        windows = await self.windows()
+        for name, state in self.registry.experiments.items():
+            if state.status in {"active", "paused"}:
+                looks = await self.looks(name)
+                if not looks or looks[-1].data.revision != state.revision:
+                    return False
+                if state.status == "active" and looks[-1].data.positions != windows[name].positions:
+                    return False
+        return True
+
+
+def analysis_record(look_id: str, value: bytes, experiment_id: str, looked_at: str) -> Record:
+    """An analysis as an analyzer writes it."""
+    event = wrap(
+        value,
+        type="splitgauge.analysis.v1",
+        id=look_id,
+        source=SOURCES["analyzer"],
+        time=looked_at,
+        subject=experiment_id,
+        key=experiment_id,
+        instance="a2",
+    )
+    return Record(event, experiment_id.encode())
+
+
+def read_unit(event: bytes) -> str:
+    """Whose story an observation belongs to."""
+    return event.split(b'"partitionkey":"', 1)[1][:32].decode()
+
+
+def _specification(name: str) -> ExperimentSpecification:
+    return ExperimentSpecification.model_validate(
+        {
+            "id": name,
+            "name": f"recorded: {name}",
+            "base_workload_id": f"base-{name}",
+            "control": "control",
+            "variants": [
+                {"name": "control", "workload_id": f"base-{name}", "weight": 1},
+                {"name": "challenger", "workload_id": f"new-{name}", "weight": 1},
+            ],
+            "metrics": [{"name": "correct", "kind": "proportion", "level": "request", "denominator": "reports"}],
+            "goal": {"metric": "correct"},
+            "guardrails": [{"metric": "success", "margin": 0.3}],
+            "minimum": {"units": 10, "requests": 10, "duration_s": 1200},
+            "planned_units": 100,
+            "policy": {"promote": "act"},
+        }
+    )
+
+
+@asynccontextmanager
+async def _running(*steps: Awaitable[None]) -> AsyncGenerator[None]:
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():  # noqa: ASYNC110 - what is waited for is seen only by reading the log again
+            await asyncio.sleep(0.002)
+
+
+async def _main(file: Path) -> None:
+    log = MemoryEventLog(observation_partitions=PARTITIONS)
+    await record(log)
+    await export_log(log, file)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1])))
