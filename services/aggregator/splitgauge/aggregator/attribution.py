@@ -61,7 +61,7 @@ class Attribution:
             self._report(offset, event)
             return
         event_id = event.id if event.source == _ROUTER else f"{event.source}\n{event.id}"
-        if event_id in self.recent:
+        if event_id in self.recent.ids:
             self._count(event.data.experiment_id, "duplicates")
             return
         if isinstance(event, AssignmentEvent):
@@ -100,7 +100,7 @@ class Attribution:
         if book is not None and book.assigned(data, at_us, self.clock, covariates):
             for report in self.waiting.take_reports(book.id, data.unit_id):
                 self._apply_report(book, report.event, book.named_values(report.event.data.metrics))
-        waiting = self.waiting.take_outcome(data.request_id)
+        waiting = self.waiting.take_outcome(data.request_id) if self.waiting.outcomes else None
         if waiting is not None:
             self._close(OpenRequest(data, at_us, at), waiting.event.data)
 

@@ -78,17 +78,20 @@ class Book:
             return False
         new, start_us = False, None
         if data.reason == "split":
-            row = self.cohorts.units.get(data.unit_id)
+            row = self.cohorts.touch(data.unit_id)
             if row is None:
                 row = self._expose(data, at_us, clock, covariates)
                 new = row is not None
-            if row is not None and self._belongs(row, data):
-                self.cohorts.touch(data.unit_id, row)
-                row[REQUESTS] += 1
-                if self.cohorts.keys[row[CELL]].variant != data.variant:
-                    row[FLAGS] |= CROSSOVER
-                if not row[FLAGS] & CROSSOVER:
-                    start_us = bucket_start(at_us, clock.now_us or 0)
+            if row is not None:
+                key = self.cohorts.keys[row[CELL]]
+                if key.epoch != data.epoch:
+                    self.tally.foreign += 1
+                else:
+                    row[REQUESTS] += 1
+                    if key.variant != data.variant:
+                        row[FLAGS] |= CROSSOVER
+                    if not row[FLAGS] & CROSSOVER:
+                        start_us = bucket_start(at_us, clock.now_us or 0)
         self.activity.given((data.caller, data.variant, data.reason, start_us), at_us)
         return new
 
@@ -104,11 +107,12 @@ class Book:
             return
         start_us = None
         if data.reason == "split":
-            row = self.cohorts.units.get(data.unit_id)
+            row = self.cohorts.touch(data.unit_id)
             if row is None:
                 self.tally.too_late += 1
-            elif self._belongs(row, data):
-                self.cohorts.touch(data.unit_id, row)
+            elif self.cohorts.keys[row[CELL]].epoch != data.epoch:
+                self.tally.foreign += 1
+            else:
                 if not row[FLAGS] & CROSSOVER:
                     start_us = bucket_start(request.at_us, clock.now_us or 0)
                 self.cohorts.add_outcome(data.unit_id, row, values)
@@ -143,7 +147,7 @@ class Book:
         elif self._window_us is not None and received_at_us > row[FIRST_AT] + self._window_us:
             self.tally.too_late += 1
         else:
-            self.cohorts.touch(data.unit_id, row)
+            self.cohorts.touch(data.unit_id)
             self.cohorts.add(data.unit_id, row, values)
             if not row[FLAGS] & CROSSOVER:
                 self.activity.reported(received_at_us, clock.now_us or 0, key.variant, values)
@@ -264,13 +268,6 @@ class Book:
             covariates=covariates,
         )
 
-    def _belongs(self, row: UnitRow, data: Assignment) -> bool:
-        """Whether an event of a unit is of its cohort's epoch."""
-        if self.cohorts.keys[row[CELL]].epoch == data.epoch:
-            return True
-        self.tally.foreign += 1
-        return False
-
     def _will_go(self, unit_id: str, first_at_us: int) -> None:
         self._own_units.setdefault(expiry_tick(first_at_us, self.keep_us), []).append(unit_id)
 
@@ -280,5 +277,5 @@ class Book:
         self.activity.missing(data.caller, data.variant, sign)
         row = self.cohorts.units.get(data.unit_id) if data.reason == "split" else None
         if row is not None and self.epoch_of(row) == data.epoch:
-            self.cohorts.touch(data.unit_id, row)
+            self.cohorts.touch(data.unit_id)
             row[MISSING] += sign

@@ -64,13 +64,15 @@ class Cohorts:
         self.units[unit_id] = row
         return row
 
-    def touch(self, unit_id: str, row: UnitRow) -> None:
-        """Must precede every change of a row: what it had added is retracted when it is settled."""
-        if unit_id not in self._before:
+    def touch(self, unit_id: str) -> UnitRow | None:
+        """The unit's row, to be changed: what it has added so far is retracted when it is settled."""
+        row = self.units.get(unit_id)
+        if row is not None and unit_id not in self._before:
             self._before[unit_id] = row[:]
+        return row
 
     def add(self, unit_id: str, row: UnitRow, values: Iterable[tuple[int, int]]) -> None:
-        """Add values, (place of the metric, fixed point), as its fold says. The row has to be touched."""
+        """Add values, (place of the metric, fixed point), to a touched row, as each metric's fold says."""
         metrics = self.layout.metrics
         for place, value in values:
             column = column_of(place)

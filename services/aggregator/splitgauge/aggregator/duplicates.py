@@ -25,24 +25,21 @@ _MARK_BYTES = 8
 class RecentIds:
     """The last `RECENT_EVENTS` ids of a partition, written to a checkpoint in segments of a thousand."""
 
-    __slots__ = ("_ids", "_order", "_saved_total", "total")
+    __slots__ = ("_order", "_saved_total", "ids", "total")
 
     def __init__(self) -> None:
         self._order: deque[str] = deque()
-        self._ids: set[str] = set()
+        self.ids: set[str] = set()
         self.total = 0
         self._saved_total = 0
 
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self._ids
-
     def add(self, event_id: str) -> None:
         """Remember a new id, and forget the oldest where there are too many."""
-        self._ids.add(event_id)
+        self.ids.add(event_id)
         self._order.append(event_id)
         self.total += 1
         if len(self._order) > RECENT_EVENTS:
-            self._ids.discard(self._order.popleft())
+            self.ids.discard(self._order.popleft())
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Segments that got ids since the last call, and those of which nothing is remembered any more."""
@@ -67,7 +64,7 @@ class RecentIds:
         ids = [event_id for segment in sorted(segments) for event_id in json.decode(segments[segment], type=list[str])]
         remembered = min(total, RECENT_EVENTS)
         self._order = deque(ids[len(ids) - remembered :])
-        self._ids = set(self._order)
+        self.ids = set(self._order)
         self.total = self._saved_total = total
 
 

@@ -116,19 +116,19 @@ class WaitingReport(NamedTuple):
 class WaitingRoom:
     """Outcomes by request, reports by experiment and unit."""
 
-    __slots__ = ("_changed", "_outcomes", "_reports")
+    __slots__ = ("_changed", "_reports", "outcomes")
 
     def __init__(self) -> None:
-        self._outcomes: dict[str, WaitingOutcome] = {}
+        self.outcomes: dict[str, WaitingOutcome] = {}
         self._reports: dict[tuple[str, str], list[WaitingReport]] = {}
         self._changed: set[bytes] = set()
 
     def add_outcome(self, waiting: WaitingOutcome) -> bool:
         """False if the request has an outcome waiting already: the first holds."""
         request_id = waiting.event.data.request_id
-        if request_id in self._outcomes:
+        if request_id in self.outcomes:
             return False
-        self._outcomes[request_id] = waiting
+        self.outcomes[request_id] = waiting
         self._changed.add(b"w/" + request_id.encode())
         return True
 
@@ -143,10 +143,10 @@ class WaitingRoom:
 
     def take_outcome(self, request_id: str) -> WaitingOutcome | None:
         """The outcome that waits for this request's assignment."""
-        if request_id not in self._outcomes:
+        if request_id not in self.outcomes:
             return None
         self._changed.add(b"w/" + request_id.encode())
-        return self._outcomes.pop(request_id)
+        return self.outcomes.pop(request_id)
 
     def take_reports(self, experiment_id: str, unit_id: str) -> list[WaitingReport]:
         """The reports that wait for this unit, in the order in which they came."""
@@ -157,8 +157,8 @@ class WaitingRoom:
 
     def give_up(self, tick: int) -> Iterable[str]:
         """Let go of what has waited long enough at a tick: the experiment of each, where it has one."""
-        for request_id in [key for key, waiting in self._outcomes.items() if waiting.tick <= tick]:
-            waiting = self._outcomes.pop(request_id)
+        for request_id in [key for key, waiting in self.outcomes.items() if waiting.tick <= tick]:
+            waiting = self.outcomes.pop(request_id)
             self._changed.add(b"w/" + request_id.encode())
             if waiting.event.data.experiment_id is not None:
                 yield waiting.event.data.experiment_id
@@ -176,7 +176,7 @@ class WaitingRoom:
         rows: dict[bytes, bytes | None] = {}
         for key in self._changed:
             if key.startswith(b"w/"):
-                outcome = self._outcomes.get(key[2:].decode())
+                outcome = self.outcomes.get(key[2:].decode())
                 rows[key] = None if outcome is None else json.encode(outcome)
             else:
                 experiment_id, unit_id = json.decode(key[2:], type=tuple[str, str])
@@ -189,7 +189,7 @@ class WaitingRoom:
         """From a checkpoint."""
         for key, value in rows.items():
             if key.startswith(b"w/"):
-                self._outcomes[key[2:].decode()] = json.decode(value, type=WaitingOutcome)
+                self.outcomes[key[2:].decode()] = json.decode(value, type=WaitingOutcome)
             elif key.startswith(b"v/"):
                 self._reports[json.decode(key[2:], type=tuple[str, str])] = json.decode(value, type=list[WaitingReport])
 

@@ -14,6 +14,7 @@ from splitgauge.schemas.traffic import OutcomeStatus, Reason
 
 __all__ = [
     "FIXED_POINT_LIMIT",
+    "UNDECODABLE",
     "Assignment",
     "AssignmentEvent",
     "Measured",
@@ -22,6 +23,7 @@ __all__ = [
     "Report",
     "ReportEvent",
     "decode_observation",
+    "malformed",
 ]
 
 FIXED_POINT_LIMIT = 2**53
@@ -114,20 +116,15 @@ class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1", 
     data: Report
 
 
-_decoder = msgspec.json.Decoder(AssignmentEvent | OutcomeEvent | ReportEvent)
+decode_observation = msgspec.json.Decoder(AssignmentEvent | OutcomeEvent | ReportEvent).decode
+"""The observation in an event's bytes. Raises `UNDECODABLE`, which `malformed` explains."""
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode_observation(value: bytes) -> AssignmentEvent | OutcomeEvent | ReportEvent:
-    """The observation in `value`.
-
-    Raises: MalformedError with code `malformed` (not JSON), `unknown-type` or `invalid-field`, naming the place.
-    """
-    try:
-        event: AssignmentEvent | OutcomeEvent | ReportEvent = _decoder.decode(value)
-    except msgspec.ValidationError as exc:
-        text = str(exc)
-        code = "unknown-type" if text.endswith(("`$.type`", "`type`")) else "invalid-field"
-        raise MalformedError(text, code=code) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise MalformedError(f"not JSON: {exc}", code="malformed") from exc
-    return event
+def malformed(exc: Exception) -> MalformedError:
+    """What `decode_observation` could not read: code `malformed` (no JSON), `unknown-type` or `invalid-field`."""
+    text = str(exc)
+    if not isinstance(exc, msgspec.ValidationError):
+        return MalformedError(f"not JSON: {text}", code="malformed")
+    return MalformedError(text, code="unknown-type" if text.endswith("`$.type`") else "invalid-field")

@@ -16,7 +16,7 @@ from msgspec import json
 from splitgauge.aggregator.attribution import Attribution
 from splitgauge.aggregator.book import Book
 from splitgauge.aggregator.buckets import BUCKET_S
-from splitgauge.aggregator.observation import decode_observation
+from splitgauge.aggregator.observation import UNDECODABLE, decode_observation, malformed
 from splitgauge.experiments.history import ZERO_DIGEST, DecisionHistory, chain
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.errors import ContractError, LogDamagedError, UnknownSubjectError
@@ -118,6 +118,8 @@ class PartitionFold:
                 self._state.observe(offset, event)
             except ContractError as exc:
                 dead.append(DeadLetter(offset, exc.code, str(exc)))
+            except UNDECODABLE as exc:
+                dead.append(DeadLetter(offset, malformed(exc).code, str(malformed(exc))))
             self.digest = chain(self.digest, offset, value)
             self.position = offset + 1
             folded += 1
