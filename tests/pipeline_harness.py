@@ -1,0 +1,320 @@
+"""Splitgauge as real processes under traffic: `splitgauge up`, the endpoints behind it, and an application before it.
+
+Endpoints and application live in the test's process, so that they remember what they were asked and answered while the
+process under test is killed, starved of disk or stopped. Nothing here judges what happened.
+"""
+
+import asyncio
+import os
+import random
+import re
+import resource
+import signal
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from router_world import serve
+
+__all__ = ["Answer", "Application", "Endpoints", "Up", "until"]
+
+_ADDRESS = re.compile(rb"http://[^ ]+")
+_DEADLINE_S = 60.0
+"""For whatever is polled: far longer than it takes, on a machine however busy."""
+
+Json = dict[str, Any]
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, what: str, every_s: float = 0.05) -> None:
+    """Poll until it holds."""
+    try:
+        async with asyncio.timeout(_DEADLINE_S):
+            while not await condition():  # noqa: ASYNC110 - other processes do it, and nothing of theirs wakes a test
+                await asyncio.sleep(every_s)
+    except TimeoutError as exc:
+        raise AssertionError(f"not within {_DEADLINE_S:g} s: {what}") from exc
+
+
+class Up:
+    """A running `splitgauge up`. Its errors are in the file `errors`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, errors: Path) -> None:
+        """For `running` and `start`."""
+        self.process = process
+        self.errors = errors
+        self.url = ""
+
+    @classmethod
+    async def start(cls, folder: Path, **settings: object) -> Self:
+        """Start it, ready or not. `settings`: as in the settings file."""
+        given = {f"SPLITGAUGE_{key.upper()}": str(value) for key, value in settings.items()}
+        errors = folder.with_name(f"{folder.name}.errors")
+        with errors.open("ab") as written:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "splitgauge.cli", "up", "--data", str(folder)),
+                env=os.environ | {"SPLITGAUGE_PORT": "0", "SPLITGAUGE_INSTANCE": "test"} | given,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=written,
+                cwd=folder.parent,
+            )
+        return cls(process, errors)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, folder: Path, **settings: object) -> AsyncGenerator[Self]:
+        """Ready; dead after the block, whatever happens."""
+        up = await cls.start(folder, **settings)
+        try:
+            await up.ready()
+            yield up
+        finally:
+            await up.kill()
+
+    async def ready(self) -> None:
+        """Wait until every part says that it is ready."""
+        assert self.process.stdout is not None
+        address = _ADDRESS.search(await self.process.stdout.readline())
+        assert address is not None, self.said()
+        self.url = address[0].decode()
+
+        async def all_ready() -> bool:
+            return bool((await self.get("/readyz"))["ready"])
+
+        await until(all_ready, what="splitgauge up is ready")
+
+    async def get(self, path: str) -> Json:
+        """A JSON object, whatever the status."""
+        async with aiohttp.ClientSession(self.url) as session, session.get(path) as response:
+            document: Json = await response.json()
+            return document
+
+    async def kill(self) -> None:
+        """At once, unless it has ended."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ask it to stop, and wait. Returns its exit status."""
+        self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for its end. Returns its exit status."""
+        async with asyncio.timeout(_DEADLINE_S):
+            return await self.process.wait()
+
+    def limit_files(self, size_bytes: int | None) -> None:
+        """As a full disk: no file grows beyond this size; None: as large as they like."""
+        _, most = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
+        soft = most if size_bytes is None else size_bytes
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, most))
+
+    def children(self) -> list[int]:
+        """Processes that it has started and that live."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        return [int(pid) for pid in listed.split()]
+
+    def said(self) -> str:
+        """What it has written to its standard error."""
+        return self.errors.read_text(encoding="utf-8", errors="replace")
+
+
+class Endpoints:
+    """The models: `good` is usually right, `poor` seldom, `broken` fails two times in three."""
+
+    RIGHT = {"good": 0.9, "poor": 0.2, "broken": 0.9}
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self.url = ""
+        self.delay_s = 0.005
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, seed: int = 1) -> AsyncGenerator[Self]:
+        endpoints = cls(seed)
+        async with serve(endpoints) as url:
+            endpoints.url = url
+            yield endpoints
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body", False):
+            pass
+        await asyncio.sleep(self.delay_s)
+        model = scope["path"].strip("/")
+        status = 500 if model == "broken" and self._chance.random() < 2 / 3 else 200
+        body = orjson.dumps({"model": model, "right": self._chance.random() < self.RIGHT[model]})
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def workloads(self) -> list[Json]:
+        """`main` and `side` serve the poor model; the others are what challengers run."""
+        models = {"main": "poor", "side": "poor", "good": "good", "broken": "broken"}
+        return [
+            {"id": key, "provider": "webhook", "url": f"{self.url}/{model}", "timeout_s": 10}
+            for key, model in models.items()
+        ]
+
+
+EXPERIMENTS: dict[str, tuple[str, str]] = {"winning": ("main", "good"), "failing": ("side", "broken")}
+"""Experiment -> what it runs on, and the challenger."""
+
+
+def experiment(experiment_id: str, **fields: object) -> Json:
+    """One that decides as soon as the numbers are there: minutes of traffic are seconds in a test."""
+    base, challenger = EXPERIMENTS[experiment_id]
+    return {
+        "id": experiment_id,
+        "name": experiment_id,
+        "base_workload_id": base,
+        "control": "control",
+        "variants": [
+            {"name": "control", "workload_id": base, "traffic_percent": 50},
+            {"name": "challenger", "workload_id": challenger, "traffic_percent": 50},
+        ],
+        "metrics": [{"name": "right", "kind": "proportion", "level": "request", "denominator": "reports"}],
+        "goal": {"metric": "right"},
+        "guardrails": [{"metric": "success", "margin": 0.1}],
+        "minimum": {"units": 100, "requests": 100, "duration_s": 0},
+        "planned_units": 400,
+        "policy": {"promote": "act"},
+        **fields,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that the application got."""
+
+    workload: str
+    user: str
+    status: int
+    token: str | None
+    variant: str | None
+    model: str | None
+
+
+@dataclass(slots=True)
+class Application:
+    """An application with users. It goes on through whatever happens to Splitgauge, and keeps what it was answered.
+
+    Attributes:
+        answers: over HTTP, in the order in which they came.
+        accepted: ids of request events for which Splitgauge said 202.
+        broken_off: requests that got no answer at all.
+    """
+
+    seed: int
+    users: int = 400
+    answers: list[Answer] = field(default_factory=list[Answer])
+    accepted: list[str] = field(default_factory=list[str])
+    broken_off: int = 0
+    _number: int = 0
+    _chance: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
+
+    async def define(self, up: Up, endpoints: Endpoints, *, experiments: Mapping[str, Json]) -> None:
+        """All workloads, and the experiments, active."""
+        async with aiohttp.ClientSession(up.url) as session:
+            for workload in endpoints.workloads():
+                await _expect(session, "/api/v1/workloads", workload)
+            for experiment_id, document in experiments.items():
+                await _expect(session, "/api/v1/ab-tests", document)
+                await _expect(session, f"/api/v1/ab-tests/{experiment_id}/activate", {})
+
+    @asynccontextmanager
+    async def sending(self, up: Up, *, senders: int = 8) -> AsyncGenerator[None]:
+        """Traffic in the background: requests over HTTP and as events, and reports for what was answered."""
+        async with aiohttp.ClientSession(up.url) as session:
+            tasks = [asyncio.create_task(self._send(session)) for _ in range(senders)]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def send(self, up: Up, requests: int, *, senders: int = 8) -> list[Answer]:
+        """That many requests over HTTP; what was answered."""
+        before = len(self.answers)
+        async with aiohttp.ClientSession(up.url) as session:
+            left = iter(range(requests))
+
+            async def some() -> None:
+                for _ in left:
+                    await self.ask(session)
+
+            await asyncio.gather(*(some() for _ in range(senders)))
+        return self.answers[before:]
+
+    async def ask(self, session: aiohttp.ClientSession) -> Answer | None:
+        """One request, and a report of what came of it. None where nothing came back."""
+        workload, user = self._next()
+        try:
+            async with session.post(
+                f"/w/{workload}", json={"number": self._number}, headers={"x-splitgauge-unit": user}
+            ) as response:
+                document = orjson.loads(await response.read())
+                answer = Answer(
+                    workload,
+                    user,
+                    response.status,
+                    response.headers.get("x-splitgauge-request-id"),
+                    response.headers.get("x-ab-variant-name"),
+                    document.get("model"),
+                )
+            self.answers.append(answer)
+            if answer.token is not None and answer.status == 200:
+                report = {"token": answer.token, "metrics": {"right": document["right"]}}
+                async with session.post("/api/v1/reports", json=[report]) as response:
+                    await response.read()
+        except (aiohttp.ClientError, ConnectionError):
+            self.broken_off += 1
+            await asyncio.sleep(0.02)
+            return None
+        return answer
+
+    async def _send(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            if self._chance.random() < 0.1:
+                await self._ask_by_event(session)
+            else:
+                await self.ask(session)
+
+    async def _ask_by_event(self, session: aiohttp.ClientSession) -> None:
+        workload, user = self._next()
+        event_id = f"event-{self._number}"
+        data = {"request_id": event_id, "workload": workload, "unit": user, "body": {"number": self._number}}
+        event = {"specversion": "1.0", "id": event_id, "source": "/test/app", "type": "splitgauge.request.v1"}
+        headers = {"content-type": "application/cloudevents+json"}
+        body = orjson.dumps({**event, "data": data})
+        try:
+            async with session.post("/api/v1/events", data=body, headers=headers) as response:
+                if response.status == 202:
+                    self.accepted.append(event_id)
+        except (aiohttp.ClientError, ConnectionError):
+            self.broken_off += 1
+            await asyncio.sleep(0.02)
+
+    def _next(self) -> tuple[str, str]:
+        self._number += 1
+        return self._chance.choice(("main", "side")), f"user-{self._chance.randrange(self.users)}"
+
+
+async def _expect(session: aiohttp.ClientSession, path: str, document: Json) -> None:
+    async with session.post(path, json=document) as response:
+        assert response.status < 300, await response.text()
