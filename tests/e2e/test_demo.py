@@ -164,7 +164,7 @@ def test_no_process_and_no_file_is_left(finished: Finished) -> None:
     ("moment", "number", "times"),
     [
         ("Splitgauge demo", signal.SIGINT, 1),
-        ("three experiments run", signal.SIGINT, 2),
+        ("Three experiments run", signal.SIGINT, 2),
         ("by itself", signal.SIGINT, 1),
         ("of 10,500 requests", signal.SIGTERM, 1),
     ],

@@ -4,6 +4,7 @@ scikit-learn takes seconds to import, so one process imports and trains, and the
 of the standard output says where they are and which images are the traffic. All of them end with the parent.
 """
 
+import gc
 import multiprocessing
 import os
 import random
@@ -33,9 +34,13 @@ def main() -> None:
     leash = os.dup(0)
     forks = multiprocessing.get_context("fork")
     listening = {model: _listen() for model in MODELS}
+    classifiers = {model: train(model, digits, seed=seed) for model in MODELS}
+    for classifier in classifiers.values():
+        classifier.classify(digits.training.pixels[0])  # the first time takes longer, and shall not fall on a caller
+    gc.freeze()  # else the first collection in each fork copies all of what they share
     processes = [
-        forks.Process(target=_serve, args=(model, train(model, digits, seed=seed), seed, listening[model], leash))
-        for model in MODELS
+        forks.Process(target=_serve, args=(model, classifier, seed, listening[model], leash))
+        for model, classifier in classifiers.items()
     ]
     for process in processes:
         process.start()

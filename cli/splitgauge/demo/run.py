@@ -34,7 +34,8 @@ EXIT_INTERRUPTED = 130
 _EXTRA_REQUESTS = 1_000
 _EXTRA_ROUNDS = 5
 """A slow machine gets more traffic, round by round, before the demo says that nothing was decided."""
-_PROBES = 25
+_PROBES = 40
+"""Requests to one workload before the experiments begin, and after they have ended."""
 _SETTLE_S = 30.0
 
 
@@ -93,8 +94,7 @@ async def _demo(options: _Options) -> int:
     screen.say("Splitgauge demo: three experiments with real models on scanned digits. Ctrl-C ends it.")
     require_sklearn()
     async with stage(options.seed) as running:
-        await _define(running)
-        screen.say(f"{monotonic() - started:3.0f} s   Splitgauge is up at {running.client.url}, three experiments run")
+        screen.say(f"{monotonic() - started:3.0f} s   Splitgauge is up at {running.client.url}")
         with screen:
             summary = await _play(running, options=options, screen=screen, started=started)
         _write(summary, json_output=options.json_output)
@@ -103,20 +103,32 @@ async def _demo(options: _Options) -> int:
     return EXIT_HELD if summary.held else EXIT_BROKEN
 
 
-async def _define(running: Stage) -> None:
-    """As a user would: workloads, then experiments, then go."""
-    for workload in workload_documents(running.endpoints):
+async def _define(running: Stage, app: UpstreamApp) -> None:
+    """As a user would: workloads that serve already, then experiments, then go."""
+    workloads = workload_documents(running.endpoints)
+    for workload in workloads:
         await running.client.define_workload(workload)
+    # A cold start, of connections and of everything behind them, would count against the variant that it falls on.
+    await _ask_all([workload["id"] for workload in workloads], app, images=len(running.images.labels))
     for experiment in EXPERIMENTS:
         await running.client.define_experiment(experiment.document())
     for experiment in EXPERIMENTS:
         await running.client.activate(experiment.id)
 
 
+async def _ask_all(workloads: list[str], app: UpstreamApp, *, images: int) -> None:
+    for workload in workloads:
+        await app.send(probes(workload, requests=_PROBES, images=images, first=app.tally.sent))
+
+
 async def _play(running: Stage, *, options: _Options, screen: Screen, started: float) -> Summary:
     app = UpstreamApp(running.client, running.images, data_folder=running.data_folder)
+    await _define(running, app)
+    screen.say(f"{monotonic() - started:3.0f} s   Three experiments run")
     applied = AppliedWatch()
-    observer = Observer(running.client, app.tally, screen=screen, planned=options.requests, started=started)
+    observer = Observer(
+        running.client, app.tally, screen=screen, planned=app.tally.sent + options.requests, started=started
+    )
     async with _beside(running.watch(), app.serve(), applied.run(running.client), observer.run()):
         await _send_all(app, observer, options=options, images=len(running.images.labels))
         observer.step = "replaying the log"
@@ -125,7 +137,7 @@ async def _play(running: Stage, *, options: _Options, screen: Screen, started: f
 
 async def _send_all(app: UpstreamApp, observer: Observer, *, options: _Options, images: int) -> None:
     observer.step = "sending requests"
-    await app.send(schedule(seed=options.seed, requests=options.requests, images=images))
+    await app.send(schedule(seed=options.seed, requests=options.requests, images=images, first=app.tally.sent))
     for extra in range(1, _EXTRA_ROUNDS + 1):
         if observer.complete:
             break
@@ -135,8 +147,7 @@ async def _send_all(app: UpstreamApp, observer: Observer, *, options: _Options, 
     observer.step = "waiting for the last reports"
     await app.settle(timeout_s=_SETTLE_S)
     observer.step = "asking once more: who serves now?"
-    for experiment in EXPERIMENTS:
-        await app.send(probes(experiment.base, requests=_PROBES, images=images, first=app.tally.sent))
+    await _ask_all([experiment.base for experiment in EXPERIMENTS], app, images=images)
 
 
 async def _keep_serving(running: Stage, screen: Screen) -> None:

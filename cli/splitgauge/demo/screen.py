@@ -105,7 +105,7 @@ def _parts(experiment: ExperimentView, *, roomy: bool) -> list[RenderableType]:
     for variant in experiment.variants:
         table.add_row(*variant.cells)
     facts = Table.grid(padding=(0, 1))
-    facts.add_column(style="dim")
+    facts.add_column(style="dim", no_wrap=True, min_width=len("last decision"))
     facts.add_column(no_wrap=not roomy, overflow="fold" if roomy else "ellipsis")
     facts.add_row("health", Text(experiment.health, style="green" if experiment.health == "healthy" else "yellow"))
     if experiment.status != "completed":
