@@ -30,8 +30,19 @@ def request_id_from_log(source: str, event_id: str) -> str:
 
 
 def live_event_id(request_id: str, kind: str) -> str:
-    """Of a request's one `assignment`, `outcome` or `response`."""
-    return str(uuid5(UUID(request_id), kind))
+    """Of a request's one `assignment`, `outcome` or `response`: UUIDv5(request id, kind).
+
+    Worked out by hand, as the data path makes two for every request and `uuid` takes four times as long.
+
+    >>> live_event_id("0f8fad5b-d9cb-469f-a165-70867728950e", "outcome")
+    '12b37fb3-a47f-59de-b4bd-82749400c07a'
+    """
+    name = bytes.fromhex(request_id.replace("-", "")) + kind.encode()
+    digest = bytearray(hashlib.sha1(name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # RFC 9562, section 5.5: version and variant
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def report_id_by_token(request_id: str, metrics: Mapping[str, object]) -> str:

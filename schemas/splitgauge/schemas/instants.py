@@ -4,6 +4,7 @@ Integers, because a fold compares and subtracts times for every event and a floa
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from splitgauge.schemas.errors import MalformedError
 
@@ -20,8 +21,14 @@ def to_text(instant_us: int) -> str:
     >>> to_text(1_700_000_000_000_001)
     '2023-11-14T22:13:20.000001Z'
     """
-    moment = _EPOCH + timedelta(microseconds=instant_us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    second, microsecond = divmod(instant_us, SECOND_US)
+    return f"{_second(second)}.{microsecond:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    # The router stamps thousands of events a second, nearly all of them within the same one.
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def from_text(text: str) -> int:

@@ -35,6 +35,7 @@ WEBHOOK_PATH = "/w/"
 REPORTS_PATH = "/api/v1/reports"
 MODELS_PATH = "/v1/models"
 _ATTRIBUTE_PREFIX = "x-splitgauge-attr-"
+_WATCHED_FROM_S = 0.05
 
 
 class RequestTooLargeError(ContractError):
@@ -133,17 +134,16 @@ class Gateway:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an ASGI application runs in a task")
-        left: list[bool] = []
-        watch = asyncio.create_task(_watch(receive, task, left))
+        watch = _Watch(receive, task)
         try:
             return await self._exchange.answer(inquiry, request_id=str(uuid4()), durability=self._durability)
         except asyncio.CancelledError:
-            if not left:
+            if not watch.left:
                 raise
             task.uncancel()
             return None
         finally:
-            watch.cancel()
+            watch.stop()
 
     async def _report(self, scope: Scope, receive: Receive, send: Send) -> None:
         document = _parse(await self._body(scope, receive))
@@ -264,11 +264,34 @@ def _expect_method(scope: Scope, method: str) -> None:
         )
 
 
-async def _watch(receive: Receive, task: "asyncio.Task[Any]", left: list[bool]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    left.append(True)
-    task.cancel()
+class _Watch:
+    """Cancels a request's task when its caller leaves.
+
+    Begins to look after a while only: most answers are there before, and a task for each request would cost a tenth of
+    all that the gateway does.
+    """
+
+    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self.left = False
+        self._receive = receive
+        self._task = task
+        self._watching: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCHED_FROM_S, self._start)
+
+    def stop(self) -> None:
+        """The request has ended; nothing is cancelled from now on."""
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _start(self) -> None:
+        self._watching = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self._task.cancel()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -135,6 +135,7 @@ class Outbox:
                 return
             append = asyncio.ensure_future(self._log.append(OBSERVATIONS.name, ticket.records))
             await asyncio.wait((append,), timeout=self._patience_s)
+            await asyncio.sleep(0)  # a loop that was itself kept busy may have the answer, and not have handed it on
             late = not append.done()
             error = None if late else append.exception()
             if not late and error is None:

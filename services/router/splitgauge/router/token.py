@@ -44,7 +44,7 @@ class TokenSigner:
 
     def sign(self, token: Token) -> str:
         """The token as text, safe in headers and URLs."""
-        body = _VERSION + UUID(token.request_id).bytes + bytes.fromhex(token.unit_id)
+        body = _VERSION + bytes.fromhex(token.request_id.replace("-", "") + token.unit_id)
         if token.experiment_id is not None and token.epoch is not None:
             body += token.epoch.to_bytes(_EPOCH_BYTES, "big") + token.experiment_id.encode()
         return urlsafe_b64encode(body + self._signature(body)).rstrip(b"=").decode()
