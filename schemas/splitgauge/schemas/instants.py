@@ -28,7 +28,8 @@ def to_text(instant_us: int) -> str:
 @lru_cache(maxsize=64)
 def _second(second: int) -> str:
     # The router stamps thousands of events a second, nearly all of them within the same one.
-    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+    # Not strftime: it writes years before 1000 with fewer than four digits, and such a time could not be read back.
+    return (_EPOCH + timedelta(seconds=second)).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def from_text(text: str) -> int:

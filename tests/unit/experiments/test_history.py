@@ -281,7 +281,7 @@ JSON_VALUES = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
     max_leaves=5,
 )
-FIELDS = tuple(DecisionData.model_fields)
+FIELDS = tuple(field for field in DecisionData.model_fields if field != "rules")
 ACTIONS = ("define", "redefine", "serve", "retire", "activate", "reweight", "ramp", "promote", "roll_back", "confirm")
 
 

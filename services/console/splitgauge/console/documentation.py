@@ -71,6 +71,8 @@ def _complete(document: dict[str, Any]) -> None:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(definitions["$defs"])
     schemas["Problem"] = _PROBLEM
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)  # FastAPI's own; ours are problem documents
     for path in document["paths"].values():
         for method, operation in path.items():
             _complete_operation(method, operation)
@@ -78,6 +80,7 @@ def _complete(document: dict[str, Any]) -> None:
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     status = operation.pop("x-status", None)
+    operation["responses"].pop("422", None)
     if status is None:
         return  # a route that FastAPI describes by itself
     if method != "get":

@@ -1,0 +1,163 @@
+"""Workloads and experiments as people write them: defaults, and what is refused, with its place."""
+
+from typing import Any
+
+import pytest
+
+from splitgauge.schemas.errors import MalformedError
+from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.validation import InvalidError, validated
+from splitgauge.schemas.workload import Overrides, Workload
+
+WORKLOAD: dict[str, Any] = {"id": 42, "provider": "openai", "url": "https://host/v1"}
+EXPERIMENT: dict[str, Any] = {
+    "name": "x",
+    "base_workload_id": 42,
+    "variants": [
+        {"name": "control", "workload_id": 42, "traffic_percent": 80},
+        {"name": "b", "workload_id": 57, "traffic_percent": 20},
+    ],
+}
+SOLVED = {"name": "solved", "kind": "proportion"}
+
+
+def workload(**changes: Any) -> Workload:
+    return validated(Workload, {**WORKLOAD, **changes})
+
+
+def experiment(**changes: Any) -> ExperimentSpecification:
+    return validated(ExperimentSpecification, {**EXPERIMENT, **changes})
+
+
+def variants(*changes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**variant, **change} for variant, change in zip(EXPERIMENT["variants"], changes, strict=True)]
+
+
+class TestWorkload:
+    def test_number_and_its_text_are_one_workload(self) -> None:
+        assert workload(id=42).key == workload(id="42").key == "42"
+        assert workload(id=42).model_dump(mode="json")["id"] == 42
+
+    def test_configuration_leaves_id_and_name_out(self) -> None:
+        made = workload(name="n", parameters={"temperature": 0})
+        assert set(type(made.configuration).model_fields) == set(Workload.model_fields) - {"id", "name"}
+        assert made.configuration.parameters == {"temperature": 0}
+
+    def test_overrides_win_and_merge(self) -> None:
+        base = workload(parameters={"a": 1}, headers={"x": "1", "y": "1"}, timeout_s=9).configuration
+        overrides = Overrides(model="m", parameters={"a": 2}, headers={"y": "2"}, timeout_s=3)
+        made = base.overridden(overrides)
+        assert (made.model, made.timeout_s, made.url) == ("m", 3, "https://host/v1")
+        assert (made.parameters, made.forced_parameters, made.headers) == ({"a": 1}, {"a": 2}, {"x": "1", "y": "2"})
+        assert base.forced_parameters == {}
+
+    @pytest.mark.parametrize(
+        ("changes", "where"),
+        [
+            ({"id": -1}, "/id"),
+            ({"id": True}, "/id"),
+            ({"id": "a b"}, "/id"),
+            ({"id": ""}, "/id"),
+            ({"provider": "unknown"}, "/provider"),
+            ({"url": "ftp://host"}, "/url"),
+            ({"url": "http://"}, "/url"),
+            ({"credential": "sk-secret"}, "/credential"),
+            ({"headers": {"authorization": "x"}}, "/headers"),
+            ({"headers": {"X-API-Key": "x"}}, "/headers"),
+            ({"timeout_s": 0}, "/timeout_s"),
+            ({"price": {"input_per_million": -1}}, "/price/input_per_million"),
+            ({"price": {"input_per_million": float("inf")}}, "/price/input_per_million"),
+            ({"a/b~c": 1}, "/a~1b~0c"),
+        ],
+    )
+    def test_refused_at_its_place(self, changes: dict[str, Any], where: str) -> None:
+        with pytest.raises(InvalidError) as refused:
+            workload(**changes)
+        assert [error["where"] for error in refused.value.errors] == [where]
+
+
+class TestExperiment:
+    def test_defaults(self) -> None:
+        made = experiment()
+        assert (made.control_name, made.challenger_names) == ("control", ("b",))
+        assert made.weights == {"control": 80, "b": 20}
+        assert (made.goal.metric, made.alpha, made.power, made.engine) == ("success", 0.05, 0.8, "sequential")
+        assert [(g.metric, g.margin, made.margin_kind(g)) for g in made.guardrails] == [
+            ("success", 0.005, "absolute"),
+            ("latency_ms", 0.05, "relative"),
+        ]
+        assert (made.minimum.units, made.minimum.requests, made.minimum.duration_s) == (100, 100, 86_400)
+        assert made.maximum_duration_s is None
+        assert (made.policy.promote, made.policy.roll_back, made.policy.ramp, made.policy.stop) == (
+            "recommend",
+            "act",
+            "act",
+            "act",
+        )
+
+    def test_control_is_the_one_that_runs_the_base(self) -> None:
+        assert experiment(variants=variants({"name": "old"}, {"name": "control"})).control_name == "old"
+        both = variants({"name": "control"}, {"workload_id": 42})
+        assert experiment(variants=both).control_name == "control"
+        assert experiment(variants=both, control="b").control_name == "b"
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"variants": variants({"name": "a"}, {"workload_id": 42})}, "no control"),
+            ({"control": "c"}, "none of the variants"),
+            ({"variants": variants({}, {"name": "control"})}, "have to differ"),
+            ({"variants": variants({"traffic_percent": 70}, {})}, "adds up to 90"),
+            ({"variants": variants({"traffic_percent": None, "weight": 1}, {})}, "all with `traffic_percent`"),
+            ({"metrics": [SOLVED, SOLVED]}, "metric names have to differ"),
+            ({"metrics": [{"name": "success"}]}, "router's own"),
+            ({"goal": {"metric": "solved"}}, "neither declared nor the router's own"),
+            ({"guardrails": [{"metric": "solved", "margin": 1}]}, "neither declared"),
+            ({"guardrails": [{"metric": "cost", "margin": 1}] * 2}, "one guardrail a metric"),
+            ({"guardrails": [{"metric": "success", "margin": 0.1, "margin_kind": "relative"}]}, "absolute margin"),
+            ({"metrics": [{"name": "r", "kind": "ratio", "denominator": "metric:none"}]}, "no other declared metric"),
+            ({"attribution_window_s": 10, "keep_s": 5}, "keep_s"),
+        ],
+    )
+    def test_what_does_not_fit_together(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(InvalidError, match=message):
+            experiment(**changes)
+
+    @pytest.mark.parametrize(
+        ("changes", "where"),
+        [
+            ({"variants": EXPERIMENT["variants"][:1]}, "/variants"),
+            ({"variants": variants({}, {"workload_id": None})}, "/variants/1"),
+            ({"variants": variants({}, {"weight": 1})}, "/variants/1"),
+            ({"variants": variants({"name": "-"}, {})}, "/variants/0/name"),
+            ({"gaurdrails": []}, "/gaurdrails"),
+            ({"alpha": 0.5}, "/alpha"),
+            ({"alpha": float("nan")}, "/alpha"),
+            ({"ramp": {"steps": []}}, "/ramp/steps"),
+            ({"ramp": {"steps": [{"share": 0.2}, {"share": 0.1}]}}, "/ramp"),
+            ({"traffic": {"start": 0.5, "end": 0.5}}, "/traffic"),
+            ({"holdout": 1}, "/holdout"),
+            ({"unit": "cookie:x"}, "/unit"),
+            ({"minimum": {"unit": 1}}, "/minimum/unit"),
+            ({"policy": {"promote": "yes"}}, "/policy/promote"),
+            ({"metrics": [{"name": "a", "kind": "quantile"}]}, "/metrics/0/kind"),
+            ({"metrics": [{"name": "a", "fold": "max"}]}, "/metrics/0"),
+            ({"metrics": [{**SOLVED, "level": "unit"}]}, "/metrics/0"),
+            ({"metrics": [{**SOLVED, "cap": 1}]}, "/metrics/0"),
+        ],
+    )
+    def test_refused_at_its_place(self, changes: dict[str, Any], where: str) -> None:
+        with pytest.raises(InvalidError) as refused:
+            experiment(**changes)
+        assert [error["where"] for error in refused.value.errors] == [where]
+
+    def test_what_was_read_from_the_log_is_what_was_written(self) -> None:
+        made = experiment(metrics=[SOLVED], goal={"metric": "solved"}, ramp={"steps": [{"share": 0.1}]})
+        assert ExperimentSpecification.model_validate(made.model_dump(mode="json", exclude_none=True)) == made
+
+    def test_deep_nesting_is_malformed(self) -> None:
+        value: object = 1
+        for _ in range(100_000):
+            value = [value]
+        with pytest.raises((InvalidError, MalformedError)):
+            workload(parameters={"p": value})
