@@ -8,11 +8,12 @@ INSTALLED := .venv/.installed
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test lint style types imports format lock
+.PHONY: help setup demo test lint style types imports format lock benchmarks
 
 help:
 	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
 	@echo "make test     all tests (ARGS=..., as pytest takes them)"
+	@echo "make benchmarks   what is fast and what is not, as ratios in one run: some minutes on an idle machine"
 	@echo "make lint     ruff, mypy, pyright, import-linter; one by one: make style, types, imports"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
@@ -32,6 +33,9 @@ demo: $(INSTALLED)
 # One process per core of a small machine; the tests of one file stay together, as they share servers.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+benchmarks: $(INSTALLED)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 lint: style types imports
 

@@ -15,17 +15,19 @@ import socket
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import aiohttp
 import orjson
 import uvicorn
 
 from splitgauge.router.settings import RouterSettings
-from splitgauge.standalone import StandaloneSettings, pipeline, run
+from splitgauge.standalone import StandaloneSettings, run
+from splitgauge.standalone.pipeline import Pipeline
 
 ANSWER = b'{"answer": 42, "usage": {"input_tokens": 10, "output_tokens": 5}}'
 USERS = 600
@@ -47,10 +49,9 @@ def serve_endpoint(port: int) -> None:
 
 def serve_splitgauge(folder: str, port: int, with_pipeline: bool) -> None:
     """In a process of its own."""
-    if not with_pipeline:
-        pipeline.Pipeline.start = lambda _: None  # type: ignore[method-assign] # what is measured is its absence
-        pipeline.Pipeline.stop = lambda _: None  # type: ignore[method-assign] # as above
-    run(StandaloneSettings(RouterSettings(data_folder=Path(folder)), port=port))
+    absent = mock.patch.multiple(Pipeline, start=mock.DEFAULT, stop=mock.DEFAULT)
+    with contextlib.nullcontext() if with_pipeline else absent:
+        run(StandaloneSettings(RouterSettings(data_folder=Path(folder)), port=port))
 
 
 def free_port() -> int:
@@ -61,7 +62,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def process(target: Any, *arguments: object) -> Iterator[None]:  # noqa: ANN401 - any function
+def process(target: Any, *arguments: object) -> Generator[None]:  # noqa: ANN401 - any function
     """A child that ends with the block."""
     child = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     child.start()
