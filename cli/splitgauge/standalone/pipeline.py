@@ -51,7 +51,11 @@ class Pipeline:
         """End and wait for it. What was not checkpointed is folded again at the next start."""
         self._stop.set()
         if self._loop is not None and self._running is not None:
-            self._loop.call_soon_threadsafe(self._running.cancel)
+            try:
+                self._loop.call_soon_threadsafe(self._running.cancel)
+            except RuntimeError:
+                if not self._loop.is_closed():  # closed: it has ended by itself, for a damaged log
+                    raise
         if self._thread.ident is not None:
             self._thread.join()
 

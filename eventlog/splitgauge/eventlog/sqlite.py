@@ -164,11 +164,12 @@ class SqliteEventLog:
         self._closed = True
         if self._watch:
             await asyncio.to_thread(self._watch.stop)
-        if self._writing:
-            await self._writing.writer.close()
-            await self._writing.checkpoints.close()
         await asyncio.to_thread(self._threads.shutdown)
         self._reader.close()
+        if self._writing:
+            # After the readers: only a connection that can write, and is the last, leaves everything in one file.
+            await self._writing.writer.close()
+            await self._writing.checkpoints.close()
         self._wakeups.notify_all()
         if self._writing:
             self._writing.lock.release()

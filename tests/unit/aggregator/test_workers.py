@@ -196,3 +196,14 @@ async def test_decisions_that_the_log_does_not_have_stop_the_worker_loudly() -> 
             await world.fold_worker().run()
     damaged = stopped.value.subgroup(LogDamagedError)
     assert damaged is not None
+
+
+async def test_a_log_that_has_lost_its_end_stops_the_worker_loudly(world: World) -> None:
+    await world.write({0: EVENTS[0][:2]})
+    ahead = PartitionFold(0)
+    ahead.fold(stored(EVENTS[0]), world.decisions.history)
+    rows = {key: row for key, row in ahead.changed_rows().items() if row is not None}
+    await world.log.checkpoints.save("fold-1/splitgauge.observations/0", expected=None, position=4, changed=rows)
+    with pytest.raises(ExceptionGroup, check=lambda group: "the log ends at 2" in str(group.exceptions[0])):
+        async with asyncio.timeout(20):
+            await world.fold_worker().run()

@@ -75,19 +75,29 @@ class PartitionWorker:
     async def run(self) -> None:
         """Until cancelled.
 
-        Raises: LogDamagedError (a gap, or decisions that an observation stands on are missing), LogUnavailableError
-            (also where dead letters cannot be written: nothing may be skipped silently).
+        Raises: LogDamagedError (a gap, a lost end, or decisions that an observation stands on are missing),
+            LogUnavailableError (also where dead letters cannot be written: nothing may be skipped silently).
         """
         while True:
             await self._load()
             # What was published before the last stop is newer than the checkpoint: catch up before publishing.
             end = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition].end
+            self._expect_folded_events(end)
             while self._fold.position < end:
                 await self._take(await self._around.log.read(OBSERVATIONS.name, self.partition, self.position))
             try:
                 await self._live()
             except* _CheckpointLost:
                 pass  # load again: whoever saved it has folded the same log
+
+    def _expect_folded_events(self, end: int) -> None:
+        """A log that has lost its end would have its next events passed over, as if they were folded already."""
+        if self._fold.position > end:
+            raise LogDamagedError(
+                f"the events below {self._fold.position} were folded, and the log ends at {end}: it has lost its end",
+                where=f"{OBSERVATIONS.name}/{self.partition}/{end}",
+                remedy="Restore the log from an export or a backup, whole, and remove the checkpoints",
+            )
 
     async def _live(self) -> None:
         async with asyncio.TaskGroup() as tasks:
