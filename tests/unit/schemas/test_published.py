@@ -1,6 +1,7 @@
 """The published documents are those that the models say now."""
 
 import json
+import re
 from pathlib import Path
 
 from splitgauge.cli.publish import documents
@@ -27,17 +28,8 @@ def test_every_event_type_is_published() -> None:
 def test_references_lead_somewhere() -> None:
     for name, text in documents().items():
         document = json.loads(text)
-        for reference in _references(document):
+        for reference in re.findall(r'"\$ref": "#/([^"]+)"', text):
             here = document
-            for part in reference.removeprefix("#/").split("/"):
-                assert part in here, f"{name}: {reference}"
+            for part in reference.split("/"):
+                assert part in here, f"{name}: #/{reference}"
                 here = here[part]
-
-
-def _references(value: object) -> list[str]:
-    if isinstance(value, dict):
-        found = [item for key, item in value.items() if key == "$ref"]
-        return found + [reference for item in value.values() for reference in _references(item)]
-    if isinstance(value, list):
-        return [reference for item in value for reference in _references(item)]
-    return []
