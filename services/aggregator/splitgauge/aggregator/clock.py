@@ -62,15 +62,9 @@ def instant_us(text: str) -> int:
 
     Raises: MalformedError with code `invalid-field`.
     """
-    micros = text[20:26]
     try:
-        if (
-            len(text) == _TEXT_LENGTH
-            and text[19] == "."
-            and text[26] == "Z"
-            and micros.isascii()
-            and micros.isdecimal()
-        ):
+        micros = text[20:26]
+        if len(text) == _TEXT_LENGTH and text[19::7] == ".Z" and micros.isdecimal() and micros.isascii():
             return _second_us(text[:19]) + int(micros)
         return from_text(text)
     except MalformedError as exc:

@@ -42,8 +42,9 @@ class Cohorts:
         self.layout = layout
         self.units: dict[str, UnitRow] = {}
         self.keys: list[CellKey] = []
+        self._blank = array("q", bytes(8 * layout.width))
         self._by_day = by_day
-        self._numbers: dict[CellKey, int] = {}
+        self._numbers: dict[tuple[int, str, str], int] = {}
         self._sums: list[CellSums] = []
         self._rings: dict[str, ReportRing] = {}
         self._before: dict[str, UnitRow | None] = {}
@@ -54,8 +55,8 @@ class Cohorts:
         self, unit_id: str, key: tuple[int, str], *, at_us: int, own_unit: bool, covariates: Iterable[tuple[int, int]]
     ) -> UnitRow:
         """The unit's first live split assignment, in (epoch, variant). `covariates` as (column, x)."""
-        row = array("q", bytes(8 * self.layout.width))
-        row[CELL] = self._cell(CellKey(*key, to_text(at_us)[:_DAY_TEXT] if self._by_day else ""))
+        row = self._blank[:]
+        row[CELL] = self._cell(*key, to_text(at_us)[:_DAY_TEXT] if self._by_day else "")
         row[FIRST_AT] = at_us
         row[FLAGS] = OWN_UNIT if own_unit else 0
         for column, x in covariates:
@@ -143,11 +144,11 @@ class Cohorts:
             epochs.setdefault(str(epoch), {})[variant] = published
         return epochs
 
-    def _cell(self, key: CellKey) -> int:
-        number = self._numbers.get(key)
+    def _cell(self, epoch: int, variant: str, day: str) -> int:
+        number = self._numbers.get((epoch, variant, day))
         if number is None:
-            number = self._numbers[key] = len(self.keys)
-            self.keys.append(key)
+            number = self._numbers[epoch, variant, day] = len(self.keys)
+            self.keys.append(CellKey(epoch, variant, day))
             self._sums.append(CellSums(self.layout))
         return number
 
@@ -192,7 +193,7 @@ class Cohorts:
     def restore_cells(self, cells: Iterable[Any]) -> None:
         """From `numbers`."""
         for epoch, variant, day, numbers in cells:
-            number = self._cell(CellKey(epoch, variant, day))
+            number = self._cell(epoch, variant, day)
             self._sums[number] = CellSums(self.layout, numbers)
 
 

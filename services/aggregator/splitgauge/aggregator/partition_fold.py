@@ -99,7 +99,7 @@ class PartitionFold:
         """
         dead: list[DeadLetter] = []
         folded = 0
-        end = history.end
+        end, observe, digest = history.end, self._state.observe, self.digest
         behind = self.decisions_offset if self.decisions_offset > end else None
         for record in records if behind is None else ():
             offset, value = record.offset, record.value
@@ -115,12 +115,12 @@ class PartitionFold:
                     break
                 if needed > self._viewed:
                     self._look(needed, history)
-                self._state.observe(offset, event)
+                observe(offset, event)
             except ContractError as exc:
                 dead.append(DeadLetter(offset, exc.code, str(exc)))
             except UNDECODABLE as exc:
                 dead.append(DeadLetter(offset, malformed(exc).code, str(malformed(exc))))
-            self.digest = chain(self.digest, offset, value)
+            digest = self.digest = chain(digest, offset, value)
             self.position = offset + 1
             folded += 1
         self._state.settle()

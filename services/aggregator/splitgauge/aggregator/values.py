@@ -45,15 +45,23 @@ def router_values(measured: Measured, *, complete: bool) -> RouterValues:
 
     Latency counts over complete answers only. Raises: ContractError, code `not-finite` or `out-of-range`.
     """
-    success, latency, ttft, cost = measured.success, measured.latency_ms, measured.ttft_ms, measured.cost
+    success = measured.success
+    latency = measured.latency_ms if complete else None
+    ttft, cost = measured.ttft_ms, measured.cost
+    if latency is not None:
+        latency = _scaled(latency, _MICRO, "latency_ms")
+    if ttft is not None:
+        ttft = _scaled(ttft, _MICRO, "ttft_ms")
+    if cost is not None:
+        cost = _scaled(cost, _COST_SCALE, "cost")
     return (
         None if success is None else int(success),
-        None if latency is None or not complete else _scaled(latency, _MICRO, "latency_ms"),
-        None if ttft is None else _scaled(ttft, _MICRO, "ttft_ms"),
+        latency,
+        ttft,
         measured.input_tokens,
         measured.cached_input_tokens,
         measured.output_tokens,
-        None if cost is None else _scaled(cost, _COST_SCALE, "cost"),
+        cost,
     )
 
 
