@@ -79,15 +79,19 @@ class Up:
 
     async def ready(self) -> None:
         """Wait until every part says that it is ready."""
-        assert self.process.stdout is not None
-        address = _ADDRESS.search(await self.process.stdout.readline())
-        assert address is not None, self.said()
-        self.url = address[0].decode()
+        await self.listening()
 
         async def all_ready() -> bool:
             return bool((await self.get("/readyz"))["ready"])
 
         await until(all_ready, what="splitgauge up is ready")
+
+    async def listening(self) -> None:
+        """Wait until it says where it answers."""
+        assert self.process.stdout is not None
+        address = _ADDRESS.search(await self.process.stdout.readline())
+        assert address is not None, self.said()
+        self.url = address[0].decode()
 
     async def get(self, path: str) -> Json:
         """A JSON object, whatever the status."""

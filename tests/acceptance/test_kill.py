@@ -40,6 +40,9 @@ from splitgauge.schemas.topics import OBSERVATIONS, RESPONSES
 _FIRST, _, _LAST = os.environ.get("SPLITGAUGE_KILL_SEEDS", "1-2").partition("-")
 SEEDS = range(int(_FIRST), int(_LAST or _FIRST) + 1)
 KILLS = int(os.environ.get("SPLITGAUGE_KILLS", "3"))
+SOON_S = (0.05, 1.5)
+LATE_S = (5.2, 6.5)
+"""The last kill of a seed: behind the folds' first checkpoints, which come after 5 s."""
 REQUESTS_AFTERWARDS = 200
 OUTCOMES = {"winning": ("completed", "challenger"), "failing": ("completed", "control")}
 
@@ -81,7 +84,7 @@ async def _kill_again_and_again(
             if kill == 0:
                 await application.define(up, endpoints, experiments={name: experiment(name) for name in EXPERIMENTS})
             async with application.sending(up):
-                await asyncio.sleep(chance.uniform(0.05, 1.5))
+                await asyncio.sleep(chance.uniform(*(LATE_S if kill == KILLS - 1 else SOON_S)))
                 await up.kill()
 
 

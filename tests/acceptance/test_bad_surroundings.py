@@ -1,0 +1,328 @@
+"""`splitgauge up` where something around it is wrong: a folder that is taken, another key, a full disk, a damaged log.
+
+Real processes. Each refusal names what is wrong and ends with a status; whatever can go on, goes on.
+"""
+
+import asyncio
+import shutil
+import signal
+import socket
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from pipeline_harness import Application, Endpoints, Up, experiment, until
+from plain_fold import TABLES, events_in, newest_windows, plain_windows
+from splitgauge.audit import FindingKind, replay
+from splitgauge.eventlog.sqlite import SqliteEventLog
+from splitgauge.router.spool import FILE_NAME as SPOOL
+from splitgauge.schemas.codec import decode
+from splitgauge.schemas.envelope import Envelope, parse
+from splitgauge.schemas.topics import OBSERVATIONS
+
+REFUSED = 1
+"""Exit status of the command line (`splitgauge.cli.failures`)."""
+
+NO_ROOM = 1_000
+"""Bytes that no file grows beyond: neither log nor spool take anything."""
+
+
+@pytest.fixture
+async def endpoints() -> AsyncGenerator[Endpoints]:
+    async with Endpoints.running() as endpoints:
+        yield endpoints
+
+
+async def observed(folder: Path) -> list[Envelope]:
+    """All observations, events that came twice included."""
+    log = SqliteEventLog.open_readonly(folder)
+    try:
+        return [parse(record.value) for record in await events_in(log, OBSERVATIONS.name)]
+    finally:
+        await log.close()
+
+
+async def expect_consistent(folder: Path) -> None:
+    """The newest windows say what the plain fold says, and the replay finds nothing."""
+
+    async def settled() -> bool:
+        log = SqliteEventLog.open_readonly(folder)
+        try:
+            return _tables(await newest_windows(log)) == _tables(await plain_windows(log))
+        finally:
+            await log.close()
+
+    await until(settled, what="the windows say what the plain fold says")
+    log = SqliteEventLog.open_readonly(folder)
+    try:
+        assert (await replay(log)).findings == []
+    finally:
+        await log.close()
+
+
+def _tables(windows: dict[str, bytes]) -> dict[str, dict[str, object]]:
+    read = {experiment_id: decode(window) for experiment_id, window in windows.items()}
+    return {experiment_id: {name: window[name] for name in TABLES} for experiment_id, window in read.items()}
+
+
+async def refused(folder: Path, **settings: object) -> tuple[int, str]:
+    """Exit status and message of a start that has to fail."""
+    up = await Up.start(folder, **settings)
+    try:
+        return await up.ended(), up.said()
+    finally:
+        await up.kill()
+
+
+async def test_a_data_folder_in_use_is_refused_with_the_pid_of_its_owner(tmp_path: Path) -> None:
+    async with Up.running(tmp_path / "data") as owner:
+        status, said = await refused(tmp_path / "data")
+        assert status == REFUSED
+        assert f"pid {owner.process.pid}" in said
+        assert "Traceback" not in said
+        assert (await owner.get("/readyz"))["ready"]
+
+
+async def test_another_unit_key_than_the_logs_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    async with Up.running(folder) as up:
+        assert await up.stop() == 0
+    status, said = await refused(folder, unit_key="ab" * 32)
+    assert status == REFUSED
+    assert "unit key" in said
+    assert "Traceback" not in said
+    assert "ab" * 32 not in said
+    async with Up.running(folder):
+        pass  # with its own key it starts as ever
+
+
+async def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        status, said = await refused(tmp_path / "data", port=port)
+    assert status == REFUSED
+    assert f"127.0.0.1:{port}" in said
+    assert "Traceback" not in said
+
+
+@asynccontextmanager
+async def measured_traffic(
+    folder: Path, endpoints: Endpoints, **settings: object
+) -> AsyncGenerator[tuple[Up, Application]]:
+    """A running experiment that nothing is decided about, and an application that has used it already."""
+    application = Application(seed=1, users=50)
+    undecided = {"winning": experiment("winning", minimum={"units": 10_000, "requests": 1, "duration_s": 0})}
+    async with Up.running(folder, **settings) as up:
+        await application.define(up, endpoints, experiments=undecided)
+        before = await application.send(up, 60)
+        assert {answer.status for answer in before} == {200}
+        yield up, application
+
+
+async def test_full_disk_serves_the_base_and_loses_nothing_that_the_spool_took(
+    tmp_path: Path, endpoints: Endpoints
+) -> None:
+    """The log's file is at its limit, the spool's far below: requests are answered, outside the experiment."""
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        up.limit_files(_room_for_the_spool(folder))
+        during = await application.send(up, 40)
+        assert {answer.status for answer in during} == {200}
+        assert {answer.variant for answer in during[-20:] if answer.workload == "main"} == {None}
+        assert {answer.model for answer in during[-20:] if answer.workload == "main"} == {"poor"}
+        assert (folder / SPOOL).stat().st_size > 0
+
+        up.limit_files(None)
+        await until(lambda: _spool_is_empty(folder), what="the spooled events are in the log")
+        after = await application.send(up, 40)
+        assert None not in {answer.variant for answer in after if answer.workload == "main"}
+        await _until_all_have_ended(folder, len(application.answers))
+        await expect_consistent(folder)
+        assert await up.stop() == 0, up.said()
+    assert "Traceback" not in up.said()
+
+
+async def test_full_disk_for_log_and_spool_answers_503_and_recovers(tmp_path: Path, endpoints: Endpoints) -> None:
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        up.limit_files(NO_ROOM)
+        during = await application.send(up, 40)
+        assert {answer.status for answer in during} == {503}
+        up.limit_files(None)
+        await _until_served(up, application)
+        await application.send(up, 40)
+        answered = [answer for answer in application.answers if answer.status == 200]
+        await _until_all_have_ended(folder, len(answered))
+        await expect_consistent(folder)
+        assert await up.stop() == 0, up.said()
+
+
+async def test_full_disk_with_fail_closed_takes_nothing_new(tmp_path: Path, endpoints: Endpoints) -> None:
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints, fail_closed=True) as (up, application):
+        up.limit_files(_room_for_the_spool(folder))
+        during = await application.send(up, 40)
+        # Those in flight when the log went are answered: the spool has them.
+        assert {answer.status for answer in during[-20:]} == {503}
+        up.limit_files(None)
+        await _until_served(up, application)
+        await expect_consistent(folder)
+        assert await up.stop() == 0, up.said()
+
+
+async def test_requests_in_flight_when_the_disk_fills_are_answered(tmp_path: Path, endpoints: Endpoints) -> None:
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        endpoints.delay_s = 1.0
+        asked = asyncio.create_task(application.send(up, 8))
+        await until(lambda: _assigned(folder, 68), what="their assignments are durable")
+        up.limit_files(_room_for_the_spool(folder))
+        assert {answer.status for answer in await asked} == {200}
+        up.limit_files(None)
+        await _until_all_have_ended(folder, 68)
+        assert await up.stop() == 0, up.said()
+
+
+async def test_ctrl_c_under_traffic_answers_what_is_in_flight_and_the_next_start_goes_on(
+    tmp_path: Path, endpoints: Endpoints
+) -> None:
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        assert up.children() == []
+        endpoints.delay_s = 0.5
+        asked = asyncio.create_task(application.send(up, 8))
+        await until(lambda: _assigned(folder, 68), what="their assignments are durable")
+        assert await up.stop(signal.SIGINT) == 0, up.said()
+        assert [answer.status for answer in await asked] == [200] * 8
+        assert "Traceback" not in up.said()
+    ended = [event for event in await observed(folder) if event.type == "splitgauge.outcome.v1"]
+    assert len(ended) == len(application.answers)
+    async with Up.running(folder) as up:
+        assert {answer.status for answer in await application.send(up, 20)} == {200}
+        await expect_consistent(folder)
+        assert await up.stop(signal.SIGTERM) == 0, up.said()
+
+
+async def test_event_changed_in_the_middle_of_the_log_is_found_by_the_replay(
+    tmp_path: Path, endpoints: Endpoints
+) -> None:
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        await application.send(up, 100)
+        await expect_consistent(folder)
+        assert await up.stop() == 0, up.said()
+    _overwrite(folder, b'"latency_ms"', b'"latencY_ms"')
+    log = SqliteEventLog.open_readonly(folder)
+    try:
+        found = await replay(log)
+    finally:
+        await log.close()
+    assert [finding.kind for finding in found.findings][:1] == [FindingKind.ALTERED]
+    assert found.findings[0].where.startswith(f"{OBSERVATIONS.name}/")
+
+
+async def test_event_missing_in_the_middle_of_the_log_stops_measuring_by_name(
+    tmp_path: Path, endpoints: Endpoints
+) -> None:
+    """Callers are still answered; what cannot be folded is not passed over."""
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        await application.send(up, 100)
+        assert await up.stop() == 0, up.said()
+    (folder / "checkpoints.db").unlink()  # else the fold does not come by there again
+    damaged = _lose_an_observation(folder)
+    up = await Up.start(folder)
+    try:
+        await up.listening()
+
+        async def named() -> bool:
+            return f"offset {damaged}" in str((await up.get("/readyz"))["parts"]["aggregator"])
+
+        await until(named, what="the part that measures names the place")
+        assert not (await up.get("/readyz"))["ready"]
+        assert {answer.status for answer in await application.send(up, 10)} == {200}
+        assert await up.stop() == 0, up.said()
+    finally:
+        await up.kill()
+    log = SqliteEventLog.open_readonly(folder)
+    try:
+        findings = (await replay(log)).findings
+    finally:
+        await log.close()
+    [found] = findings
+    assert (found.kind, found.topic, found.partition) == (FindingKind.DAMAGED, OBSERVATIONS.name, 0)
+    assert (found.start, found.end) == (damaged, damaged + 1)
+
+
+async def test_log_restored_from_an_older_copy_is_refused_by_the_fold(tmp_path: Path, endpoints: Endpoints) -> None:
+    folder, copy = tmp_path / "data", tmp_path / "copy"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        assert await up.stop() == 0, up.said()
+        shutil.copytree(folder, copy)
+    async with Up.running(folder) as up:
+        async with application.sending(up, senders=1):
+            await until(lambda: _checkpointed(folder), what="the folds have saved checkpoints")
+        assert await up.stop() == 0, up.said()
+    shutil.copy(copy / "log.db", folder / "log.db")
+    up = await Up.start(folder)
+    try:
+        await up.listening()
+
+        async def named() -> bool:
+            return "lost its end" in str((await up.get("/readyz"))["parts"]["aggregator"])
+
+        await until(named, what="the part that measures names the place")
+    finally:
+        await up.kill()
+
+
+def _room_for_the_spool(folder: Path) -> int:
+    """The write-ahead log stays as large as it is, so that it cannot take another page; the spool can grow as far."""
+    return (folder / "log.db-wal").stat().st_size
+
+
+async def _spool_is_empty(folder: Path) -> bool:
+    return (folder / SPOOL).stat().st_size == 0
+
+
+async def _assigned(folder: Path, count: int) -> bool:
+    return len({event.id for event in await observed(folder) if event.type == "splitgauge.assignment.v1"}) >= count
+
+
+async def _until_all_have_ended(folder: Path, count: int) -> None:
+    async def ended() -> bool:
+        return len({event.id for event in await observed(folder) if event.type == "splitgauge.outcome.v1"}) == count
+
+    await until(ended, what=f"{count} requests have their outcome in the log")
+
+
+async def _until_served(up: Up, application: Application) -> None:
+    async def served() -> bool:
+        [answer] = await application.send(up, 1)
+        return answer.status == 200 and (answer.workload != "main" or answer.variant is not None)
+
+    await until(served, what="requests are answered again")
+
+
+async def _checkpointed(folder: Path) -> bool:
+    with closing(sqlite3.connect(f"file:{folder / 'checkpoints.db'}?mode=ro", uri=True)) as connection:
+        return bool(connection.execute("SELECT count(*) FROM owners").fetchone()[0])
+
+
+def _overwrite(folder: Path, old: bytes, new: bytes) -> None:
+    """Bytes in the middle of the file changed, as long as before."""
+    path = folder / "log.db"
+    data = path.read_bytes()
+    place = data.index(old, len(data) // 2)
+    path.write_bytes(data[:place] + new + data[place + len(old) :])
+
+
+def _lose_an_observation(folder: Path) -> int:
+    """Take one from the middle of partition 0. Returns its offset."""
+    with closing(sqlite3.connect(folder / "log.db")) as connection, connection:
+        (newest,) = connection.execute('SELECT max(offset) FROM "splitgauge.observations/0"').fetchone()
+        connection.execute('DELETE FROM "splitgauge.observations/0" WHERE offset = ?', (newest // 2,))
+    return int(newest) // 2
