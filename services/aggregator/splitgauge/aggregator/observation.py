@@ -123,8 +123,10 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def malformed(exc: Exception) -> MalformedError:
-    """What `decode_observation` could not read: code `malformed` (no JSON), `unknown-type` or `invalid-field`."""
+    """What could not be read: code `malformed` (no JSON), `unknown-type`, `not-finite` (1e999), or `invalid-field`."""
     text = str(exc)
     if not isinstance(exc, msgspec.ValidationError):
         return MalformedError(f"not JSON: {text}", code="malformed")
+    if "out of range" in text:
+        return MalformedError(text, code="not-finite")
     return MalformedError(text, code="unknown-type" if text.endswith("`$.type`") else "invalid-field")
