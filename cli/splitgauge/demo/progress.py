@@ -95,10 +95,8 @@ class RunView:
     @property
     def headline(self) -> str:
         """One line on the traffic."""
-        return (
-            f"{self.elapsed_s:3.0f} s   {self.requests:,} of {self.planned:,} requests from {self.users} users, "
-            f"{self.reports:,} reports"
-        )
+        requests = f"{self.requests:,} of {max(self.planned, self.requests):,} requests from {self.users} users"
+        return f"{self.elapsed_s:3.0f} s   {requests}, {self.reports:,} reports; {self.step}"
 
 
 def experiment_view(

@@ -94,7 +94,7 @@ def screen_for(out: TextIO = sys.stdout) -> Screen:
 
 
 def _picture(view: RunView, *, roomy: bool) -> RenderableType:
-    headline = Text(f"{view.headline}   {view.step}", style="bold", no_wrap=True, overflow="ellipsis")
+    headline = Text(view.headline, style="bold", no_wrap=True, overflow="ellipsis")
     return Group(headline, *(part for experiment in view.experiments for part in _parts(experiment, roomy=roomy)))
 
 
