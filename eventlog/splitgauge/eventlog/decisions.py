@@ -83,7 +83,7 @@ class DecisionLog:
         )
         [(_, offset)] = await self._log.append(DECISIONS.name, [Record(event, decision.subject.id.encode())])
         await self.catch_up()
-        return self.history.judged[offset]
+        return self.history.judged_at(offset)
 
     async def _take(self, records: list[tuple[int, bytes]]) -> None:
         judged = self.history.extend(records)

@@ -109,7 +109,9 @@ def _with_key(registry: Registry, decision: DecisionData, offset: int) -> Regist
     if key is None or subject.kind == "log":
         return registry
     of_kind = registry.workloads if subject.kind == "workload" else registry.experiments
-    return replace(registry, applied={**registry.applied, key.key: Applied(key.body, offset, of_kind[subject.id])})
+    return replace(
+        registry, applied=registry.applied.with_item(key.key, Applied(key.body, offset, of_kind[subject.id]))
+    )
 
 
 class DecisionHistory:
@@ -134,6 +136,11 @@ class DecisionHistory:
     def judged(self) -> tuple[Judged, ...]:
         """Every decision read, in order."""
         return tuple(self._judged)
+
+    def judged_at(self, offset: int) -> Judged:
+        """What became of the decision at `offset`. Raises: ContractError where it is not read yet."""
+        self._expect_read(offset + 1)
+        return self._judged[offset]
 
     def at(self, offset: int) -> Registry:
         """The state that the decisions below `offset` make. Raises: ContractError where they are not read yet."""

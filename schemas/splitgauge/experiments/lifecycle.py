@@ -52,7 +52,9 @@ def apply(registry: Registry, decision: DecisionData, *, offset: int, time_us: i
     if subject.kind == "log":
         return _initialize(registry, decision)
     if subject.kind == "workload":
-        return replace(registry, workloads={**registry.workloads, subject.id: apply_to_workload(registry, decision)})
+        return replace(
+            registry, workloads=registry.workloads.with_item(subject.id, apply_to_workload(registry, decision))
+        )
     before = registry.experiments.get(subject.id)
     expect_revision(decision, before.revision if before is not None else 0)
     if before is None:
@@ -62,7 +64,7 @@ def apply(registry: Registry, decision: DecisionData, *, offset: int, time_us: i
         _expect_bound(decision)
         after = _EFFECTS[decision.action](registry, before, decision, offset, time_us)
         after = replace(after, revision=decision.revision)
-    changed = replace(registry, experiments={**registry.experiments, subject.id: after})
+    changed = replace(registry, experiments=registry.experiments.with_item(subject.id, after))
     return _promoted(changed, after) if before is not None and _promotes(before, decision) else changed
 
 
@@ -371,7 +373,7 @@ def _promoted(registry: Registry, state: ExperimentState) -> Registry:
         revision=base.revision + 1,
         promotion=Promotion(state.id, state.winner),
     )
-    return replace(registry, workloads={**registry.workloads, state.specification.base: serves})
+    return replace(registry, workloads=registry.workloads.with_item(state.specification.base, serves))
 
 
 _Effect = Callable[[Registry, ExperimentState, DecisionData, int, int], ExperimentState]

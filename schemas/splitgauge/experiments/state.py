@@ -3,11 +3,11 @@
 Owns the state; must not know how it came about (`lifecycle`) nor the events (`registry`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from splitgauge.experiments.assignment import SLOTS
+from splitgauge.experiments.layered_map import LayeredMap
 from splitgauge.experiments.split_table import SplitTable
 from splitgauge.schemas.decision import Activation, Recommendation
 from splitgauge.schemas.experiment import ExperimentSpecification, Ramp
@@ -175,9 +175,9 @@ class Registry:
 
     offset: int = 0
     key_fingerprint: str | None = None
-    workloads: Mapping[str, WorkloadState] = field(default_factory=dict[str, WorkloadState])
-    experiments: Mapping[str, ExperimentState] = field(default_factory=dict[str, ExperimentState])
-    applied: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
+    workloads: LayeredMap[WorkloadState] = field(default_factory=LayeredMap[WorkloadState])
+    experiments: LayeredMap[ExperimentState] = field(default_factory=LayeredMap[ExperimentState])
+    applied: LayeredMap[Applied] = field(default_factory=LayeredMap[Applied])
 
     def workload(self, id_or_name: str | int) -> WorkloadState | None:
         """By id, else by name; None if there is none or it is retired."""
