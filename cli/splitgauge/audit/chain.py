@@ -110,7 +110,7 @@ class Chains:
         """Whether it continues a look that was continued otherwise, or goes back behind the one it continues."""
         if last is not None and previous == last.id:
             return sha256 == last.sha256
-        return previous in self._links
+        return previous in self._links or previous in self.removed
 
     def _take_up(self, fork: Link) -> None:
         """A later look continues it: it was the chain once, and something has come between."""

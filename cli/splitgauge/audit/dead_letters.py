@@ -38,7 +38,7 @@ async def compare_dead_letters(
     for (number, offset), letters in sorted(recorded.items()):
         partition = partitions.get(number)
         made = partition.dead_letters.get(offset) if partition is not None else None
-        if partition is not None and _trusted(partition) <= offset < partition.bounds.end:
+        if partition is not None and partition.findings and offset >= partition.trusted_upto:
             continue
         findings += [_differs(record, letter, made) for record, letter in letters if letter != made]
     missing = [

@@ -43,12 +43,15 @@ class AuditedPartition(Witnessed):
         self, log: EventLog, number: int, *, bounds: Bounds, decisions: AuditedDecisions, stops: Stops
     ) -> None:
         super().__init__(OBSERVATIONS.name, number, bounds)
+        self.expect(max(stops, default=0))
         self._log = log
         self._decisions = decisions
         self._fold = PartitionFold(number)
         self._stops = sorted(stops.items(), key=lambda stop: stop[0], reverse=True)
         self._wanted = stops
         self._kept: dict[tuple[str, int], _Kept] = {}
+        self._stopped = False
+        """Whether decisions that an event stands on are not there."""
         self.dead_letters: dict[int, PutAside] = {}
 
     @property
@@ -58,7 +61,7 @@ class AuditedPartition(Witnessed):
 
     async def advance(self, upto: int) -> bool:
         """Fold up to `upto`, and keep everybody's numbers on the way. False where it cannot be reached."""
-        while self.damage is None and self._stops and self._stops[-1][0] <= upto:
+        while self._goes_on and self._stops and self._stops[-1][0] <= upto:
             position, experiments = self._stops.pop()
             await self._fold_to(position)
             if self._fold.position == position:
@@ -76,18 +79,27 @@ class AuditedPartition(Witnessed):
 
     async def finish(self) -> None:
         """Fold what no analysis stands on."""
-        if self.damage is None:
+        if self._goes_on:
             await self._fold_to(self.bounds.end)
+
+    def conclude(self) -> None:
+        """As for any witnessed partition; the decisions have concluded before."""
+        super().conclude()
+        if self._stopped:
+            self.findings.append(self._decisions.findings[0])
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.damage is None and not self._stopped
 
     async def _fold_to(self, position: int) -> None:
         within = Bounds(self._fold.position, min(position, self.bounds.end))
-        async for batch in records_of(self._log, OBSERVATIONS.name, self.number, bounds=within):
+        async for batch in records_of(self._log, self.topic, self.number, bounds=within, end=self.bounds.end):
             result = self._fold.fold(batch.records, self._decisions.history)
             self._put_aside(batch.records, result)
             if result.behind is not None:
                 place = f"{OBSERVATIONS.name}/{self.number}/{self._fold.position}"
-                self._decisions.reaches(result.behind, needed_by=place)
-                self.damage = self._decisions.damage
+                self._stopped = not self._decisions.reaches(result.behind, needed_by=place)
                 return
             if batch.damage is not None:
                 self.damage = batch.damage

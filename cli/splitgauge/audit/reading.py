@@ -50,8 +50,14 @@ async def catch_bounds(log: EventLog) -> AuditBounds:
             return AuditBounds(decisions, observations, analyses, dead_letters)
 
 
-async def records_of(log: EventLog, topic: str, partition: int, *, bounds: Bounds) -> AsyncIterator[Batch]:
-    """All records within the bounds. Raises: LogUnavailableError."""
+async def records_of(
+    log: EventLog, topic: str, partition: int, *, bounds: Bounds, end: int | None = None
+) -> AsyncIterator[Batch]:
+    """All records within the bounds. `end`: of the partition, where that is later; damage is named up to there.
+
+    Raises: LogUnavailableError.
+    """
+    last = bounds.end if end is None else end
     position = bounds.start
     while position < bounds.end:
         limit = min(_BATCH, bounds.end - position)
@@ -67,9 +73,9 @@ async def records_of(log: EventLog, topic: str, partition: int, *, bounds: Bound
         if whole:
             yield Batch(records)
             continue
-        end = await _end_of_damage(log, topic, partition, range(position + 1, bounds.end))
-        yield Batch(records, Finding(FindingKind.DAMAGED, topic, partition, position, end, why))
-        position = end
+        behind = await _behind_damage(log, topic, partition, range(position + 1, last))
+        yield Batch(records, Finding(FindingKind.DAMAGED, topic, partition, position, behind, why))
+        position = behind
 
 
 def _without_gap(records: list[StoredRecord], position: int) -> list[StoredRecord]:
@@ -92,12 +98,13 @@ async def _one_by_one(log: EventLog, topic: str, partition: int, offsets: range)
     return readable
 
 
-async def _end_of_damage(log: EventLog, topic: str, partition: int, offsets: range) -> int:
+async def _behind_damage(log: EventLog, topic: str, partition: int, offsets: range) -> int:
     """The first of the offsets that can be read, or their end."""
     for offset in offsets:
         try:
             found = await log.read(topic, partition, offset, limit=1)
         except LogDamagedError:
             continue
-        return min(found[0].offset, offsets.stop) if found else offsets.stop
+        if found:
+            return min(found[0].offset, offsets.stop)
     return offsets.stop

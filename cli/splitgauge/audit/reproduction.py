@@ -125,8 +125,10 @@ class Reproduction:
     async def _compare(self, link: Link, recorded: AcceptedLook, *, record: StoredRecord, report: ReplayReport) -> None:
         versions = Versions(recorded)
         doubt = _Doubt(link)
+        # Before the observations: what a partition is folded to depends on the decisions.
+        known = self._decisions_there(recorded.data, doubt)
         partials = await self._partials(recorded.data, doubt)
-        if partials is not None and self._decisions_there(recorded.data, doubt) and link.cut is None:
+        if known and partials is not None and link.cut is None:
             self._make_again(versions, record, partials=partials, doubt=doubt, report=report)
         if not versions.reproduced:
             self._doubts.append(doubt)
@@ -155,10 +157,10 @@ class Reproduction:
         return partials if len(partials) == len(data.positions) else None
 
     def _decisions_there(self, data: AnalysisData, doubt: _Doubt) -> bool:
+        self._decisions.expect(data.decisions.upto)
         there = self._decisions.reaches(data.decisions.upto, needed_by=f"the analysis at {doubt.link.offset}")
         if not there or not self._decisions.agrees(data.decisions):
-            # Before the observations: what a partition is folded to depends on the decisions.
-            doubt.sources.insert(0, (self._decisions, data.decisions.upto))
+            doubt.sources.append((self._decisions, data.decisions.upto))
         return there
 
     def _make_again(

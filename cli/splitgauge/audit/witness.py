@@ -32,9 +32,13 @@ class Witnessed:
         self.findings: list[Finding] = []
         self._other: set[int] = set()
 
+    def expect(self, position: int) -> None:
+        """A digest is recorded there, whether it can be compared or not."""
+        self.recorded_upto = max(self.recorded_upto, position)
+
     def compare(self, position: int, *, recorded: str | None, made: str) -> bool:
         """Whether the digest recorded for `position` is the one of the log."""
-        self.recorded_upto = max(self.recorded_upto, position)
+        self.expect(position)
         if recorded == made:
             self.trusted_upto = max(self.trusted_upto, position)
         else:
@@ -45,14 +49,17 @@ class Witnessed:
         """All analyses have been compared."""
         behind = [position for position in self._other if position > self.trusted_upto]
         if behind:
-            start, end = self.trusted_upto, min(behind)
-            message = (
-                f"an event between offsets {start} and {end - 1} was changed, removed, swapped or added: "
-                f"the running digest recorded at {end} is another"
-            )
-            self.findings.append(Finding(FindingKind.ALTERED, self.topic, self.number, start, end, message))
-        if self.damage is not None:
+            self.findings.append(self._altered(self.trusted_upto, min(behind)))
+        # Where something was removed and the rest has closed up, an early end is the echo of it.
+        if self.damage is not None and not (behind and self.damage.start == self.bounds.end):
             self.findings.append(self.damage)
+
+    def _altered(self, start: int, end: int) -> Finding:
+        where = (
+            f"the event at offset {start}" if end == start + 1 else f"an event between offsets {start} and {end - 1}"
+        )
+        message = f"{where} was changed, removed, swapped or added: the running digest recorded at {end} is another"
+        return Finding(FindingKind.ALTERED, self.topic, self.number, start, end, message)
 
     def unprotected(self) -> Unprotected | None:
         """What lies behind the last recorded digest."""
