@@ -276,3 +276,23 @@ def test_only_experiments_that_something_happened_to_are_published_again() -> No
 def test_an_experiment_that_the_partition_has_not_met_has_no_partial() -> None:
     with pytest.raises(UnknownSubjectError, match="nothing of experiment 'exp'"):
         Told().fold.partial("exp")
+
+
+def test_endless_requests_without_unit_do_not_grow_the_state() -> None:
+    told = Told(keep_s=1_800)
+    rows: dict[bytes, bytes] = {}
+    sizes: list[int] = []
+    for number in range(300):
+        at = START + number * 10 * MINUTE
+        told.then(
+            assignment(f"r{number}", f"r{number}", own_unit=True, at=at),
+            outcome(f"r{number}", f"r{number}", at=at),
+            assignment(f"lost{number}", f"lost{number}", own_unit=True, at=at),
+        )
+        told.fold.bucket_events()
+        changed = {**rows, **told.fold.changed_rows()}
+        rows = {key: row for key, row in changed.items() if row is not None}
+        sizes.append(len(rows))
+    assert told.fold.n_units == 8  # of half an hour, and until the next tick
+    assert max(sizes[200:]) <= max(sizes[150:200])
+    assert (told.cell().units, told.cell().missing, told.cell().metrics["success"].m) == (600, 298, 300)
