@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from look_stories import (
     analysis_event,
     at,
     cell,
+    cohort,
     mean,
     rate,
     specification,
@@ -33,7 +34,7 @@ from splitgauge.schemas.tables import Cell
 
 
 def arm(units: int, wrong: int, failures: int = 3, **more: Units) -> Cell:
-    return cell(units, success=rate(units, failures), correct=rate(units, wrong), **more)
+    return cohort(units, {"success": rate(units, failures), "correct": rate(units, wrong), **more})
 
 
 def comparison(data: AnalysisData, metric: str, variant: str = "challenger") -> Comparison:
@@ -81,17 +82,21 @@ def test_bytes_survive_the_log() -> None:
 
 
 def test_every_number_has_twelve_digits_before_the_verdict_reads_it() -> None:
-    def numbers(value: Any) -> Iterator[float]:
-        if isinstance(value, float):
-            yield value
-        children = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-        for child in children:
-            yield from numbers(child)
-
-    found = list(numbers(Story().look(DATA).data.model_dump(mode="python")))
+    found = list(_floats(Story().look(DATA).data.model_dump(mode="python")))
 
     assert len(found) > 50
     assert [value for value in found if float(f"{value:.11e}") != value] == []
+
+
+def _floats(value: object) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict):
+        for child in cast("dict[str, object]", value).values():
+            yield from _floats(child)
+    elif isinstance(value, list):
+        for child in cast("list[object]", value):
+            yield from _floats(child)
 
 
 def test_order_of_epochs_and_variants_in_the_window_changes_nothing() -> None:
@@ -215,7 +220,7 @@ def test_ratio_over_another_metric_comes_in_their_units() -> None:
 def test_epochs_are_strata() -> None:
     """Control got its units when everything was worse. Within each epoch the arms are the same."""
     story = Story(weights=[9.0, 1.0])
-    weights = {"control": 1, "challenger": 9}
+    weights = {"control": 1.0, "challenger": 9.0}
     story.decide(lambda registry: reweight_experiment(registry, EXPERIMENT, weights, PERSON))
     data = story.look(
         window(
