@@ -1,5 +1,19 @@
 """A whole experiment with real models on one machine, from request to replay."""
 
-from splitgauge.demo.run import EXIT_BROKEN, EXIT_HELD, EXIT_INTERRUPTED, run
+__all__ = ["run"]
 
-__all__ = ["EXIT_BROKEN", "EXIT_HELD", "EXIT_INTERRUPTED", "run"]
+
+def run(*, json_output: bool, keep: bool, seed: int, requests: int) -> int:
+    """Run the demo; its exit status: 0 where all of it held, 1 where not, 130 after Ctrl-C.
+
+    Args:
+        json_output: the summary as one JSON document on the standard output; progress goes to the standard error.
+        keep: go on serving after the summary, until Ctrl-C.
+        seed: of the images, the models and the traffic.
+        requests: how many the upstream application sends.
+    Raises: ContractError where scikit-learn is missing; UpstreamError where a part of the demo fails.
+    """
+    # Not at the top: the demo's own processes run modules of this package, and would wait for all of it.
+    from splitgauge.demo.play import Options, play
+
+    return play(Options(json_output=json_output, keep=keep, seed=seed, requests=requests))

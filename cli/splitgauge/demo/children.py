@@ -31,7 +31,8 @@ class Child:
     async def start(cls, name: str, module: str, *arguments: str, folder: Path) -> Self:
         """Start it.
 
-        In a session of its own: Ctrl-C reaches the demo alone, which then stops its children in order.
+        In a session of its own: Ctrl-C reaches the demo alone, which then stops its children in order. In `folder`:
+        what lies where the user stands, a file of settings for one, is not meant for the demo.
         """
         output = folder / f"{name}.log"
         with output.open("wb") as written:
@@ -40,6 +41,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=written,
+                cwd=folder,
                 env=os.environ | _ONE_THREAD,
                 start_new_session=True,
                 limit=_LINE_BYTES,

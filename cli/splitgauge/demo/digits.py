@@ -19,14 +19,14 @@ __all__ = ["MODELS", "PIXELS", "Classifier", "Digits", "Images", "ModelName", "l
 ModelName = Literal["tree", "svm", "neighbours"]
 
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
-"""tree: shallow, right in 3 of 4; svm: a support vector machine, right in 99 of 100; neighbours: as good."""
+"""tree: shallow, right in 3 of 4; svm: a support vector machine, right in 19 of 20; neighbours: better still."""
 
 PIXELS = 64
 """An image is 8 x 8 grey values from 0 to 16."""
 
 _HELD_OUT = 0.5
 _TREE_DEPTH = 6
-_SVM_GAMMA = 0.001
+_SVM_C = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def train(model: ModelName, digits: Digits, *, seed: int) -> Classifier:
     if model == "tree":
         estimator = _sklearn("tree").DecisionTreeClassifier(max_depth=_TREE_DEPTH, random_state=seed % 2**32)
     elif model == "svm":
-        estimator = _sklearn("svm").SVC(gamma=_SVM_GAMMA)
+        # Linear: its answer costs as little as the tree's, so that the two differ in quality and not in speed.
+        estimator = _sklearn("svm").LinearSVC(C=_SVM_C, dual=False)
     else:
         estimator = _sklearn("neighbors").KNeighborsClassifier(n_neighbors=3)
     return Classifier(estimator.fit(digits.training.pixels, digits.training.labels))

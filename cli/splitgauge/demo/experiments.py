@@ -44,7 +44,7 @@ BEHAVIOUR: dict[ModelName, Behaviour] = {
     "svm": Behaviour(),
     "neighbours": Behaviour(latency_ms=60.0, failing=0.25),
 }
-"""`neighbours` is as good as `svm` where it answers, but faulty and slow."""
+"""`neighbours` is the best of them where it answers, but faulty and slow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ async def _until_ready(client: Client, up: Child) -> None:
     ended = asyncio.ensure_future(up.watch())
     try:
         async with asyncio.timeout(_START_S):
-            while not (await client.readiness())["ready"]:
+            while not await _is_ready(client):
                 await asyncio.wait([ended], timeout=_POLL_S)
                 if ended.done():
                     await ended
@@ -116,3 +116,10 @@ async def _until_ready(client: Client, up: Child) -> None:
         raise UpstreamError(f"Splitgauge is not ready after {_START_S:g} s", where=client.url) from exc
     finally:
         ended.cancel()
+
+
+async def _is_ready(client: Client) -> bool:
+    try:
+        return bool((await client.readiness())["ready"])
+    except UpstreamError:
+        return False  # it says its address a moment before it listens

@@ -24,7 +24,7 @@ from splitgauge.demo.stage import Stage, stage
 from splitgauge.demo.summary import Summary, plain_words, to_json
 from splitgauge.demo.traffic import UpstreamApp
 
-__all__ = ["EXIT_BROKEN", "EXIT_HELD", "EXIT_INTERRUPTED", "run"]
+__all__ = ["EXIT_BROKEN", "EXIT_HELD", "EXIT_INTERRUPTED", "Options", "play"]
 
 EXIT_HELD = 0
 EXIT_BROKEN = 1
@@ -40,30 +40,24 @@ _SETTLE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class Options:
+    """What a user chooses; see `splitgauge.demo.run`."""
+
     json_output: bool
     keep: bool
     seed: int
     requests: int
 
 
-def run(*, json_output: bool, keep: bool, seed: int, requests: int) -> int:
-    """Run the demo; its exit status: 0 where all of it held, 1 where not, 130 after Ctrl-C.
-
-    Args:
-        json_output: the summary as one JSON document on the standard output; progress goes to the standard error.
-        keep: go on serving after the summary, until Ctrl-C.
-        seed: of the images, the models and the traffic.
-        requests: how many the upstream application sends.
-    Raises: ContractError where scikit-learn is missing; UpstreamError where a part of the demo fails.
-    """
+def play(options: Options) -> int:
+    """From beginning to end; the exit status. Raises: ContractError, UpstreamError."""
     try:
-        return asyncio.run(_interruptible(_Options(json_output, keep, seed, requests)))
+        return asyncio.run(_interruptible(options))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED  # before or after everything that would have to be cleaned up
 
 
-async def _interruptible(options: _Options) -> int:
+async def _interruptible(options: Options) -> int:
     """The demo, ended by the first signal; later ones do not disturb it while it cleans up."""
     loop = asyncio.get_running_loop()
     demo = asyncio.ensure_future(_demo(options))
@@ -88,7 +82,7 @@ async def _interruptible(options: _Options) -> int:
         raise _first(group) from group
 
 
-async def _demo(options: _Options) -> int:
+async def _demo(options: Options) -> int:
     started = monotonic()
     screen = screen_for(sys.stderr if options.json_output else sys.stdout)
     screen.say("Splitgauge demo: three experiments with real models on scanned digits. Ctrl-C ends it.")
@@ -121,7 +115,7 @@ async def _ask_all(workloads: list[str], app: UpstreamApp, *, images: int) -> No
         await app.send(probes(workload, requests=_PROBES, images=images, first=app.tally.sent))
 
 
-async def _play(running: Stage, *, options: _Options, screen: Screen, started: float) -> Summary:
+async def _play(running: Stage, *, options: Options, screen: Screen, started: float) -> Summary:
     app = UpstreamApp(running.client, running.images, data_folder=running.data_folder)
     await _define(running, app)
     screen.say(f"{monotonic() - started:3.0f} s   Three experiments run")
@@ -135,7 +129,7 @@ async def _play(running: Stage, *, options: _Options, screen: Screen, started: f
         return await gather(running, app.tally, applied=applied, seed=options.seed, started=started)
 
 
-async def _send_all(app: UpstreamApp, observer: Observer, *, options: _Options, images: int) -> None:
+async def _send_all(app: UpstreamApp, observer: Observer, *, options: Options, images: int) -> None:
     observer.step = "sending requests"
     await app.send(schedule(seed=options.seed, requests=options.requests, images=images, first=app.tally.sent))
     for extra in range(1, _EXTRA_ROUNDS + 1):
