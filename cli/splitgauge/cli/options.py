@@ -1,11 +1,13 @@
-"""Options that many commands share, said once."""
+"""Options that many commands share, and the words that several read, said once."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "ConfigFile", "DataFolder", "Reason", "Url"]
+from splitgauge.schemas.errors import ContractError
+
+__all__ = ["DEFAULT_URL", "AsJson", "ConfigFile", "DataFolder", "Reason", "Url", "read_numbers"]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -22,3 +24,15 @@ DataFolder = Annotated[
     typer.Option("--data", help="The data folder; else as the settings say.", show_default=False),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it stands in the log for ever.", show_default=False)]
+
+
+def read_numbers(pairs: list[str], *, where: str) -> dict[str, float]:
+    """NAME=NUMBER, each. Raises: ContractError naming the one that is not."""
+    numbers: dict[str, float] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            numbers[name] = float(text)
+        except ValueError as exc:
+            raise ContractError(f"{pair!r} is no NAME=NUMBER", where=where, remedy="Write it like control=80") from exc
+    return numbers

@@ -8,7 +8,7 @@ import typer
 
 from splitgauge.cli.client import Client, path_of
 from splitgauge.cli.failures import guarded
-from splitgauge.cli.options import DEFAULT_URL, AsJson, Url
+from splitgauge.cli.options import DEFAULT_URL, AsJson, Url, read_numbers
 from splitgauge.cli.output import print_json, print_line
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.errors import ContractError, MalformedError
@@ -64,18 +64,10 @@ def send(
 
 
 def _metrics(pairs: list[str]) -> dict[str, float | bool]:
-    metrics: dict[str, float | bool] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        if text in {"true", "false"}:
-            metrics[name] = text == "true"
-            continue
-        try:
-            metrics[name] = float(text)
-        except ValueError as exc:
-            raise ContractError(
-                f"{pair!r} is no metric", where="--metric", remedy="Write NAME=NUMBER, NAME=true or NAME=false"
-            ) from exc
+    truths = {"true": True, "false": False}
+    words = {pair: pair.partition("=") for pair in pairs}
+    numbers = read_numbers([pair for pair in pairs if words[pair][2] not in truths], where="--metric")
+    metrics = {**numbers, **{name: truths[text] for name, _, text in words.values() if text in truths}}
     if not metrics:
         raise ContractError("nothing to report", where="--metric", remedy="Name a file, or --metric NAME=VALUE")
     return metrics
@@ -87,7 +79,10 @@ def _read(file: Path) -> list[Any]:
     except (OSError, UnicodeDecodeError) as exc:
         raise ContractError(f"the file cannot be read: {exc}", where=str(file), remedy="Name a file of JSON") from exc
     if text.lstrip().startswith("["):
-        return list(decode(text))
+        try:
+            return list(decode(text))
+        except MalformedError as exc:
+            raise MalformedError(exc.message, where=f"{file}, {exc.where}", remedy="Write a JSON list") from exc
     items: list[Any] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, cast
+from urllib.parse import quote
 
 import typer
 
@@ -9,9 +10,10 @@ from splitgauge.cli.apply import Applied, apply_document
 from splitgauge.cli.client import Answer, Client, path_of
 from splitgauge.cli.documents import read_documents
 from splitgauge.cli.failures import EXIT_REFUSED, guarded, one_line
-from splitgauge.cli.options import DEFAULT_URL, AsJson, Reason, Url
+from splitgauge.cli.options import DEFAULT_URL, AsJson, Reason, Url, read_numbers
 from splitgauge.cli.output import print_json, print_line, print_table
 from splitgauge.cli.results_table import print_results
+from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.problem import problem_of
 
 __all__ = ["apply_command", "experiments", "workloads"]
@@ -100,7 +102,7 @@ def list_experiments(
     as_json: AsJson = False,
 ) -> None:
     """All experiments."""
-    items = _all(Client(url), path_of("ab-tests"), f"&status={status}" if status else "")
+    items = _all(Client(url), path_of("ab-tests"), f"&status={quote(status)}" if status else "")
     if as_json:
         print_json(items)
         return
@@ -154,6 +156,51 @@ def roll_back(
     _act(url, experiment, "roll-back", as_json=as_json, variant=variant, reason=reason)
 
 
+@experiments.command("weights")
+@guarded
+def weights(
+    experiment: ExperimentId,
+    pairs: Annotated[list[str], typer.Argument(help="A weight for every variant.", metavar="VARIANT=WEIGHT...")],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Re-weight: the fewest units change their variant."""
+    answer = Client(url).call("PUT", f"{path_of('ab-tests', experiment)}/weights", read_numbers(pairs, where="WEIGHT"))
+    _print_changed(answer, as_json=as_json)
+
+
+@experiments.command("confirm")
+@guarded
+def confirm(experiment: ExperimentId, reason: Reason = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Carry out what the analyzer recommends."""
+    _answer_recommendation(url, experiment, "confirm", reason=reason, as_json=as_json)
+
+
+@experiments.command("dismiss")
+@guarded
+def dismiss(experiment: ExperimentId, reason: Reason = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Turn down what the analyzer recommends."""
+    _answer_recommendation(url, experiment, "dismiss", reason=reason, as_json=as_json)
+
+
+def _answer_recommendation(url: str, experiment: str, verb: str, *, reason: str | None, as_json: bool) -> None:
+    client, path = Client(url), path_of("ab-tests", experiment)
+    found = client.get(path)
+    standing = found.body["recommendation"]
+    if standing is None:
+        raise ConflictError(
+            "nothing is recommended now", where=f"experiment {experiment}", remedy="Look at its results"
+        )
+    # If-Match: what is confirmed is what was read, not what replaced it meanwhile.
+    answer = client.call(
+        "POST",
+        f"{path}/recommendations/{quote(standing['id'], safe='')}/{verb}",
+        {"reason": reason} if reason else None,
+        headers={"If-Match": found.etag or "*"},
+    )
+    _print_changed(answer, as_json=as_json)
+
+
 def _add_action(action: str, summary: str) -> None:
     def act(experiment: ExperimentId, reason: Reason = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
         _act(url, experiment, action, as_json=as_json, reason=reason)
@@ -170,11 +217,16 @@ _add_action("complete", "End it and leave the base workload as it is.")
 def _act(url: str, experiment: str, action: str, *, as_json: bool, **said: str | None) -> None:
     body = {key: value for key, value in said.items() if value is not None}
     answer = Client(url).call("POST", f"{path_of('ab-tests', experiment)}/{action}", body or None)
+    _print_changed(answer, as_json=as_json)
+
+
+def _print_changed(answer: Answer, *, as_json: bool) -> None:
+    body = answer.body
     if as_json:
-        print_json(answer.body)
+        print_json(body)
         return
-    winner = f", winner {answer.body['winner']}" if answer.body["winner"] else ""
-    print_line(f"experiment {experiment}: {answer.body['status']}{winner} ({_split(answer.body)})")
+    winner = f", winner {body['winner']}" if body["winner"] else ""
+    print_line(f"experiment {body['id']}: {body['status']}{winner} ({_split(body)})")
 
 
 def _all(client: Client, path: str, query: str = "") -> list[dict[str, Any]]:

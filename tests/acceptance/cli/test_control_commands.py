@@ -112,6 +112,19 @@ def test_roll_back_and_complete(up: CommandLine, experiment: str) -> None:
     assert refused.err.startswith(f"error: experiment '{experiment}' is completed: complete is not legal. ")
 
 
+def test_weights(up: CommandLine, experiment: str) -> None:
+    changed = up.run("experiments", "weights", experiment, "control=90", "challenger=10")
+    assert changed.out == f"experiment {experiment}: active (control 90 %, challenger 10 %)\n"
+    wrong = up.run("experiments", "weights", experiment, "control")
+    assert (wrong.status, wrong.err) == (1, "error: 'control' is no NAME=NUMBER. WEIGHT. Write it like control=80.\n")
+
+
+def test_confirming_where_nothing_is_recommended(up: CommandLine, experiment: str) -> None:
+    for verb in ("confirm", "dismiss"):
+        refused = up.run("experiments", verb, experiment)
+        assert (refused.status, refused.err.split(".")[0]) == (1, "error: nothing is recommended now")
+
+
 def test_promotion_without_a_winner_is_refused_with_the_reason(up: CommandLine, experiment: str) -> None:
     refused = up.run("experiments", "promote", experiment, "--json")
     assert (refused.status, refused.out) == (3, "")
