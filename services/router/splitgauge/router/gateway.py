@@ -288,10 +288,10 @@ class _Watch:
         self._watching = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.left = True
-        self._task.cancel()
+        # The whole body was read, so that all that can still come is that the caller leaves.
+        if (await self._receive())["type"] == "http.disconnect":
+            self.left = True
+            self._task.cancel()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
