@@ -3,13 +3,17 @@
 Owns the translation of pydantic's findings; the same for HTTP, for YAML documents and for whoever else reads JSON.
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from splitgauge.schemas.errors import ContractError, MalformedError
+from splitgauge.schemas.errors import ContractError
 
 __all__ = ["InvalidError", "invalid", "validated"]
+
+MAX_DEPTH = 64
+"""Encoders give up at 254 levels: what is taken in has to be shown, wrapped into answers and events, ever after."""
 
 _Model = TypeVar("_Model")
 
@@ -32,12 +36,28 @@ class InvalidError(ContractError):
 
 def validated(model: type[_Model], value: Any) -> _Model:  # noqa: ANN401 - any JSON value
     """`value` as the model. Raises: InvalidError with a JSON pointer for every fault."""
+    if _deeper_than(value, MAX_DEPTH):
+        raise InvalidError([{"where": "", "detail": f"nested more than {MAX_DEPTH} levels deep"}])
     try:
         return TypeAdapter(model).validate_python(value)
     except ValidationError as exc:
         raise invalid(exc, value) from exc
-    except RecursionError as exc:
-        raise MalformedError("nested too deeply", remedy="Say it with fewer levels") from exc
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    """Without recursion of its own: lists within lists may be as deep as memory allows."""
+    layer: list[object] = [value]
+    for _ in range(levels):
+        layer = [inside for item in layer for inside in _insides(item)]
+        if not layer:
+            return False
+    return True
+
+
+def _insides(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[object, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def invalid(error: ValidationError, value: object) -> InvalidError:
