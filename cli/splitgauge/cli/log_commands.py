@@ -114,26 +114,15 @@ async def _export(folder: Path, file: Path, topics: list[str] | tuple[str, ...])
 
 async def _replay(source: Path, *, as_json: bool) -> int:
     async with _opened(source) as log:
-        from splitgauge.audit import replay
+        from splitgauge.audit import lines_of, replay
 
         with progress("analyses") as advance:
             report = await replay(log, progress=advance)
     if as_json:
         print_json(report.to_json())
         return 0 if report.sound else EXIT_FAILURE
-    print_line(f"{sum(report.events.values())} events read")
-    print_line(f"analyses: {report.reproduced + report.nearly} of {report.analyses} reproduced")
-    print_line(
-        f"decisions: {report.decisions} accepted; {report.automatic_reproduced} of {report.automatic} automatic ones"
-        " follow from their evidence"
-    )
-    for gap in report.unprotected:
-        print_line(
-            f"unprotected: {gap.topic}/{gap.partition}, {gap.events} events from {gap.start} on: after the last look"
-        )
-    for finding in report.findings:
-        print_line(f"MISMATCH {finding.kind.value}: {finding}")
-    print_line("everything came out as recorded" if report.sound else f"{len(report.findings)} mismatches")
+    for line in lines_of(report):
+        print_line(line)
     return 0 if report.sound else EXIT_FAILURE
 
 
