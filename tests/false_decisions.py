@@ -36,6 +36,7 @@ class Scenario:
         users: of both arms together.
         requests: in a run.
         reweights: (after this many requests, control's and the challenger's weight).
+        better: share of control's wrong answers that the challenger gets right; 0: the same model twice.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scenario:
     requests: int = 4_000
     weights: tuple[float, float] = (1.0, 1.0)
     reweights: tuple[tuple[int, float, float], ...] = ()
+    better: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,13 @@ class Outcome:
 
     Attributes:
         decision: the first, by the verdict's kind; None: there was none.
+        last_step: of the decision rule, at the last look.
         goal_excluded_0: at any look, whatever the guardrails said.
         naive_z_over_2: whether a z-test that takes every request as independent would have stopped it at some look.
     """
 
     decision: str | None = None
+    last_step: int = 0
     goal_excluded_0: bool = False
     naive_z_over_2: bool = False
 
@@ -68,6 +72,7 @@ class _Request:
     success: bool
     latency_ms: float
     correct: bool
+    correct_where_better: bool
 
 
 def run(scenario: Scenario, seed: int) -> Outcome:
@@ -107,6 +112,7 @@ def _told(seen: Outcome, data: AnalysisData, window: WindowData) -> Outcome:
     enough = data.verdict.step != 5
     return Outcome(
         decision=data.verdict.kind if data.verdict.kind in _DECIDING else None,
+        last_step=data.verdict.step,
         goal_excluded_0=seen.goal_excluded_0 or (enough and goal.adjusted_p is not None and goal.adjusted_p <= 0.05),
         naive_z_over_2=seen.naive_z_over_2 or (enough and abs(_naive_z(window)) > 1.96),
     )
@@ -132,13 +138,14 @@ def _requests(scenario: Scenario, random: np.random.Generator) -> Iterator[_Requ
     failing = np.where(random.random(scenario.users) < 1 / 12, 0.2, 0.002)
     chosen = random.choice(scenario.users, scenario.requests, p=activity / activity.sum())
     noise = random.lognormal(0.0, 0.5, scenario.requests)
-    luck = random.random((2, scenario.requests))
+    luck = random.random((3, scenario.requests))
     for number, user in enumerate(chosen.tolist()):
         yield _Request(
             user=user,
             success=bool(luck[0, number] >= failing[user]),
             latency_ms=float(pace[user] * noise[number]),
             correct=bool(luck[1, number] >= wrong[user]),
+            correct_where_better=bool(luck[1, number] >= wrong[user] or luck[2, number] < scenario.better),
         )
 
 
@@ -161,7 +168,7 @@ def _observe(fold: PartitionFold, decisions: Decisions, number: int, request: _R
         outcome(request_id, unit, variant, status=status, metrics=metrics, **common),
     ]
     if request.success:
-        told = {"correct": request.correct}
+        told = {"correct": request.correct_where_better if variant == "challenger" else request.correct}
         events.append(report(unit, told, request=request_id, experiment=_EXPERIMENT, **common))
     records = [Stored(fold.position + place, value) for place, value in enumerate(events)]
     result = fold.fold(records, decisions.history)
