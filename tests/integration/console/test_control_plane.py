@@ -390,6 +390,21 @@ class TestConditions:
         assert sorted(answer.status for answer in answers) == [200] + [412] * 5
 
 
+class TestOtherSites:
+    @pytest.mark.parametrize("site", ["cross-site", "same-site"])
+    async def test_page_of_another_site_changes_nothing(self, active: Api, site: str) -> None:
+        answers = [
+            await active.post("/ab-tests/e1/pause", sec_fetch_site=site),
+            await active.post("/workloads", webhook(1), sec_fetch_site=site),
+            await active.call("PUT", "/ab-tests/e1/weights", {"control": 1, "challenger": 1}, sec_fetch_site=site),
+        ]
+        assert {problem(answer)[:2] for answer in answers} == {(403, "cross-site")}
+        assert (await active.get("/ab-tests/e1")).etag == '"2"'
+
+    async def test_own_page_may(self, active: Api) -> None:
+        assert (await active.post("/ab-tests/e1/pause", sec_fetch_site="same-origin")).status == 200
+
+
 class TestOperators:
     async def test_health(self, api: Api) -> None:
         async with api.session.get("/healthz") as response:

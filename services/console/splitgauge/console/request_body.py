@@ -39,10 +39,23 @@ class Conditions:
 async def conditions_of(request: Request) -> Conditions:
     """The conditions of a change.
 
-    Raises: StaleRevisionError for an `If-Match` that cannot be a revision of anything; ContractError for a bad key.
+    Raises: StaleRevisionError for an `If-Match` that cannot be a revision of anything; ContractError for a bad key, or
+        where another site's page makes the request.
     """
+    _refuse_other_sites(request)
     body = await _bytes(request)
     return Conditions(_revision(request.headers.get("if-match")), _key(request, body))
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A page that an operator happens to visit may send a POST to 127.0.0.1; browsers say where it comes from."""
+    site = request.headers.get("sec-fetch-site", "none")
+    if site not in {"none", "same-origin"}:
+        refusal = ContractError(
+            "a page of another site asks for a change", where="Sec-Fetch-Site", remedy="Call from a page of this server"
+        )
+        refusal.code, refusal.status = "cross-site", 403
+        raise refusal
 
 
 def _revision(header: str | None) -> int | None:
