@@ -59,7 +59,7 @@ class VariantView:
         )
 
 
-COLUMNS = ("variant", "traffic", "users", "requests", "success", "latency", GOAL, "difference, points")
+COLUMNS = ("variant", "traffic", "users", "requests", "success", "latency", GOAL, "difference, points [95 %]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ __all__ = ["LiveScreen", "PlainLines", "Screen", "screen_for"]
 _LINES_EVERY_S = 5.0
 _ROOMY_LINES = 40
 """Terminals with fewer lines get one line for each fact, so that all three experiments stay in sight."""
+_ROOMY_COLUMNS = 96
+"""Narrower terminals do without the columns that are not needed to follow."""
+_SPARED = ("traffic", "latency")
 _NUMBERS = ("traffic", "users", "requests", "success", "latency")
 
 
@@ -85,7 +88,8 @@ class LiveScreen:
 
     def show(self, view: RunView) -> None:
         """The picture, new."""
-        self._live.update(_picture(view, roomy=self._live.console.height >= _ROOMY_LINES), refresh=True)
+        size = self._live.console.size
+        self._live.update(_picture(view, lines=size.height, columns=size.width), refresh=True)
 
 
 def screen_for(out: TextIO = sys.stdout) -> Screen:
@@ -93,17 +97,22 @@ def screen_for(out: TextIO = sys.stdout) -> Screen:
     return LiveScreen(out) if out.isatty() else PlainLines(out)
 
 
-def _picture(view: RunView, *, roomy: bool) -> RenderableType:
+def _picture(view: RunView, *, lines: int, columns: int) -> RenderableType:
+    roomy = lines >= _ROOMY_LINES
+    shown = [column for column in COLUMNS if columns >= _ROOMY_COLUMNS or column not in _SPARED]
     headline = Text(view.headline, style="bold", no_wrap=True, overflow="ellipsis")
-    return Group(headline, *(part for experiment in view.experiments for part in _parts(experiment, roomy=roomy)))
+    return Group(
+        headline, *(part for experiment in view.experiments for part in _parts(experiment, shown, roomy=roomy))
+    )
 
 
-def _parts(experiment: ExperimentView, *, roomy: bool) -> list[RenderableType]:
+def _parts(experiment: ExperimentView, shown: list[str], *, roomy: bool) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in COLUMNS:
+    for column in shown:
         table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=True)
     for variant in experiment.variants:
-        table.add_row(*variant.cells)
+        cells = zip(COLUMNS, variant.cells, strict=True)
+        table.add_row(*(cell for column, cell in cells if column in shown))
     facts = Table.grid(padding=(0, 1))
     facts.add_column(style="dim", no_wrap=True, min_width=len("last decision"))
     facts.add_column(no_wrap=not roomy, overflow="fold" if roomy else "ellipsis")

@@ -132,6 +132,28 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_small_terminal_shows_all_that_matters_uncut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with screen_for(out) as screen:
+        screen.show(run_view(measured()))
+    text = out.getvalue()
+    for part in (
+        "control",
+        "130",
+        "1,250",
+        "100.0 %",
+        "98.7 % ± 1.0",
+        "+25.0 [+20.0, +30.0]",
+        "health",
+        "last decision",
+    ):
+        assert part in text
+    assert "21.3 ms" not in text
+
+
 def test_a_terminal_gets_a_live_screen_with_everything_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
