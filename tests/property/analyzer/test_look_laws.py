@@ -47,10 +47,20 @@ def test_look_is_a_function_of_its_inputs(data: WindowData) -> None:
     assert looks[0].value == looks[1].value
 
 
+KINDS: list[dict[str, object]] = [
+    {},
+    {"goal": {"metric": "correct", "minimum_detectable_effect": 0.1}},
+    {"goal": {"metric": "latency_ms", "minimum_detectable_effect": 0.1, "effect": "relative"}},
+    {"engine": "fixed", "planned_units": 40, "goal": {"metric": "correct", "minimum_detectable_effect": 0.1}},
+    {"ramp": {"steps": [{"share": 0.1, "units": 10}]}, "minimum": {"units": 20, "requests": 20}},
+    {"maximum_duration_s": HOUR_S},
+]
+
+
 @COSTLY
-@given(windows())
-def test_any_window_is_judged_by_exactly_one_step_with_a_reason(data: WindowData) -> None:
-    look = two_guardrails().look(data).data
+@given(windows(), st.sampled_from(KINDS))
+def test_any_window_is_judged_by_exactly_one_step_with_a_reason(data: WindowData, changes: dict[str, object]) -> None:
+    look = two_guardrails(**changes).look(data).data
     verdict = look.verdict
 
     assert verdict.reason
