@@ -29,7 +29,7 @@ from splitgauge.router.settings import RouterSettings
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.decision import Actor, DecisionData
 from splitgauge.schemas.envelope import Envelope, EventType, parse, wrap
-from splitgauge.schemas.errors import LogUnavailableError
+from splitgauge.schemas.errors import LogUnavailableError, SplitgaugeError
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS
 from splitgauge.schemas.workload import Workload
@@ -189,7 +189,7 @@ class AilingLog:
         self._well = asyncio.Event()
         self._well.set()
         self.failing = False
-        self.appended = 0
+        self.failing_with: SplitgaugeError | None = None
 
     def hang(self) -> None:
         """Appends wait from now on, and go through when the log is well again."""
@@ -201,10 +201,11 @@ class AilingLog:
         self._well.set()
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[tuple[int, int]]:
+        if self.failing_with is not None:
+            raise self.failing_with
         if self.failing:
             raise LogUnavailableError("a test wants it", where=topic)
         await self._well.wait()
-        self.appended += len(records)
         return await self._log.append(topic, records)
 
     async def read(self, topic: str, partition: int, start: int, *, limit: int = 500) -> list[StoredRecord]:

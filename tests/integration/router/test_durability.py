@@ -23,6 +23,7 @@ from router_world import (
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.router.spool import Spool
+from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.topics import OBSERVATIONS
 
 
@@ -221,3 +222,12 @@ async def test_stopping_writes_what_is_queued(stage: Stage) -> None:
         await gate.ask("anna")
         assert await stage.kinds() == ["assignment"]
     assert await stage.kinds() == ["assignment", "outcome"]
+
+
+async def test_a_log_that_does_what_nobody_foresaw_leaves_no_caller_waiting(stage: Stage) -> None:
+    gate = await stage.gate()
+    stage.log.failing_with = ContractError("a test wants it")
+    for _ in range(2):
+        reply = await gate.ask("anna")
+        assert (reply.status, reply.json["code"]) == (503, "log-unavailable")
+    assert not gate.router.ready

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 
 from splitgauge.eventlog.port import EventLog, Record
 from splitgauge.router.spool import Spool
+from splitgauge.router.supervision import say_why
 from splitgauge.schemas.errors import LogError, LogUnavailableError
 from splitgauge.schemas.topics import OBSERVATIONS
 
@@ -40,7 +41,9 @@ class Ticket:
             raise self._error
 
     def settle(self, error: LogError | None = None) -> None:
-        """Tell all who wait."""
+        """Tell all who wait. What is settled stays so."""
+        if self._settled:
+            return
         self._settled, self._error = True, error
         for waiter in self._waiters:
             if not waiter.done():
@@ -63,15 +66,22 @@ class Outbox:
         self._linger_s = linger_s
         self._fail_closed = fail_closed
         self._pending = Ticket()
+        self._current = Ticket()
         self._wake = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._ended = False
         self._away = not spool.empty
         self._refusal: LogError | None = None
         # The log and the spool together keep one order: who writes to the spool or empties it holds this.
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: asyncio.Task[None] | None = None
+
+    @property
+    def working(self) -> bool:
+        """Whether what is put is written; not after an error that nobody foresaw."""
+        return not self._ended
 
     @property
     def away(self) -> bool:
@@ -81,6 +91,8 @@ class Outbox:
     @property
     def refusal(self) -> LogError | None:
         """Why nothing new can be taken; None: it can."""
+        if not self.working:
+            return LogUnavailableError("the outbox has ended", where="router", remedy="Restart it; its logs say why")
         if not self._away:
             return None
         if self._fail_closed:
@@ -102,6 +114,7 @@ class Outbox:
     def start(self) -> None:
         """Begin to write; first what an earlier process left in the spool."""
         self._writing = asyncio.create_task(self._run(), name="router outbox")
+        self._writing.add_done_callback(say_why)
         if self._away:
             self._begin(self._come_back(None, 0))
 
@@ -110,12 +123,21 @@ class Outbox:
         self._stopping = True
         self._wake.set()
         if self._writing is not None:
-            await self._writing
+            await asyncio.wait((self._writing,))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
+        try:
+            await self._work()
+        finally:
+            # Also when a bug ended the work, nobody is left waiting for ever, or believes that something was written.
+            self._ended = True
+            for ticket in (self._current, self._pending):
+                ticket.settle(self.refusal)
+
+    async def _work(self) -> None:
         while not self._stopping or self._pending.records:
             await self._wake.wait()
             self._wake.clear()
@@ -123,8 +145,8 @@ class Outbox:
                 self._lingering.cancel()
                 self._lingering = None
             if self._pending.records:
-                ticket, self._pending = self._pending, Ticket()
-                await self._write(ticket)
+                self._current, self._pending = self._pending, Ticket()
+                await self._write(self._current)
             if self._stopping:
                 self._wake.set()
 
@@ -196,6 +218,7 @@ class Outbox:
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name="router spool")
         self._tasks.add(task)
+        task.add_done_callback(say_why)
         task.add_done_callback(self._tasks.discard)
 
 

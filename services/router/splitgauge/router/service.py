@@ -4,7 +4,6 @@ Owns the order of starting and stopping, and no behaviour of its own. Belongs to
 """
 
 import asyncio
-import logging
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -26,6 +25,7 @@ from splitgauge.router.report_intake import ReportIntake
 from splitgauge.router.reports import Attribution
 from splitgauge.router.settings import RouterSettings
 from splitgauge.router.spool import Spool
+from splitgauge.router.supervision import say_why
 from splitgauge.router.token import TokenSigner
 from splitgauge.router.unit_key import UnitKey
 from splitgauge.router.upstream import Upstream
@@ -35,8 +35,6 @@ from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.topics import OBSERVATIONS
 
 __all__ = ["Router"]
-
-_logger = logging.getLogger(__name__)
 
 
 class Router:
@@ -175,7 +173,7 @@ class _Running:
     @property
     def ready(self) -> bool:
         """Whether requests can be planned, and nothing that should run has ended."""
-        return self.follower.ready and not any(task.done() for task in self._tasks)
+        return self.follower.ready and self.outbox.working and not any(task.done() for task in self._tasks)
 
     def start(self) -> None:
         """Follow first, then take requests."""
@@ -186,7 +184,7 @@ class _Running:
             ("report intake", self._report_intake.run()),
         ):
             task = asyncio.create_task(work, name=f"router {name}")
-            task.add_done_callback(_say_why)
+            task.add_done_callback(say_why)
             self._tasks.append(task)
 
     async def stop(self) -> None:
@@ -197,12 +195,6 @@ class _Running:
         await self.outbox.stop()
         await self._upstream.close()
         self._spool.close()
-
-
-def _say_why(task: "asyncio.Task[None]") -> None:
-    """A part that ends by itself makes the router unready; an operator wants to know why at once."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _logger.error("a part of the router has ended", exc_info=error, extra={"part": task.get_name()})
 
 
 async def _agree_on(key: UnitKey, decisions: DecisionLog, clock: Clock) -> None:
