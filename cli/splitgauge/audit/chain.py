@@ -6,7 +6,7 @@ before a log that was altered, and goes on from there as the recorded looks do.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from splitgauge.audit.partition import Stops
 from splitgauge.audit.reading import records_of
@@ -45,6 +45,8 @@ class Chains:
         self._looks = Looks()
         self._links: dict[str, Link] = {}
         self.forks: dict[str, Link] = {}
+        self.repeated = 0
+        """Looks that stand in the log twice: delivered again."""
         self.cuts: list[Finding] = []
         self.detours: list[Finding] = []
         """Places where a look was added beside a chain: worth saying only where no finding says it already."""
@@ -86,14 +88,16 @@ class Chains:
         link = Link(
             look.id, data.experiment_id, record.partition, look.offset, data.positions, named.id if named else None
         )
-        if not self._looks.accept(look):
-            self._continue(link, look, last)
-        else:
+        if self._looks.accept(look):
             self._links[link.id] = link
+        else:
+            self._take_refused(link, look, last)
 
-    def _continue(self, link: Link, look: AcceptedLook, last: AcceptedLook | None) -> None:
+    def _take_refused(self, link: Link, look: AcceptedLook, last: AcceptedLook | None) -> None:
         named = look.data.previous
-        if link.id in self.removed:
+        if link.id in self._links:
+            self.repeated += 1
+        elif link.id in self.removed:
             self._swap(link)
         elif named is None or self._is_fork(named.id, named.sha256, last):
             self.forks[link.id] = link
@@ -103,7 +107,7 @@ class Chains:
                 self._take_up(self.forks.pop(named.id))
             elif last is None or named.id != last.id:
                 cut = self._missing_before(link, named.id, last)
-            self._links[link.id] = _with_cut(link, cut)
+            self._links[link.id] = replace(link, cut=cut)
             self._looks.resume(look)
 
     def _is_fork(self, previous: str, sha256: str, last: AcceptedLook | None) -> bool:
@@ -115,7 +119,7 @@ class Chains:
     def _take_up(self, fork: Link) -> None:
         """A later look continues it: it was the chain once, and something has come between."""
         self._links[fork.id] = fork
-        before = self._links[fork.previous] if fork.previous is not None else None
+        before = self._links.get(fork.previous) if fork.previous is not None else None
         self.referred |= {before.id} if before else set()
         start = before.offset + 1 if before else 0
         message = (
@@ -140,7 +144,7 @@ class Chains:
         cut = self.removed.pop(link.id)
         cut.start, cut.end = cut.end - 1, link.offset + 1
         cut.message = f"the analysis at {link.offset} stands behind one that continues it: they were swapped"
-        self._links[link.id] = _with_cut(link, cut)
+        self._links[link.id] = replace(link, cut=cut)
 
     def _cut(self, kind: FindingKind, record: StoredRecord, start: int, message: str) -> None:
         self.cuts.append(Finding(kind, ANALYSES.name, record.partition, start, record.offset + 1, message))
@@ -166,9 +170,5 @@ async def read_chains(log: EventLog, bounds: dict[int, Bounds], report: ReplayRe
                 chains.cuts.append(batch.damage)
     report.events[ANALYSES.name] = sum(within.end - within.start for within in bounds.values())
     report.analyses = len(chains.in_order())
-    report.forks = len(chains.forks)
+    report.forks = len(chains.forks) + chains.repeated
     return chains
-
-
-def _with_cut(link: Link, cut: Finding | None) -> Link:
-    return Link(link.id, link.experiment_id, link.partition, link.offset, link.positions, link.previous, cut)

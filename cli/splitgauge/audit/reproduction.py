@@ -120,7 +120,7 @@ class Reproduction:
                 return source.findings[0]
         if doubt.link.cut is not None:
             return doubt.link.cut
-        return self.causes[doubt.after] if doubt.after is not None else None
+        return self.causes.get(doubt.after) if doubt.after is not None else None
 
     async def _compare(self, link: Link, recorded: AcceptedLook, *, record: StoredRecord, report: ReplayReport) -> None:
         versions = Versions(recorded)
@@ -176,6 +176,7 @@ class Reproduction:
         data = recorded.data
         previous = self._previous(data, doubt)
         if doubt.after is not None:
+            doubt.message = f"analysis {doubt.after}, which it continues, is not there as it was"
             return
         history = self._decisions.history
         state = history.at(data.decisions.upto).experiments.get(data.experiment_id)
@@ -213,9 +214,12 @@ class Reproduction:
         named = data.previous
         if named is None:
             return None
-        versions = self._last[data.experiment_id]
-        if versions.recorded.id != named.id:
-            versions = self.kept[named.id]
+        versions = self._last.get(data.experiment_id)
+        if versions is None or versions.recorded.id != named.id:
+            versions = self.kept.get(named.id)
+        if versions is None:
+            doubt.after = named.id
+            return None
         found = versions.with_sha256(named.sha256)
         if found is None and not versions.reproduced:
             doubt.after = named.id

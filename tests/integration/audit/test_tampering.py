@@ -5,6 +5,7 @@ Offsets are those of the recorded history: it never changes. Its looks stand, by
 3: 24 64 91 129 143 157 173 182 192 203; and on the decisions below 13, 15, 16, 18 and 19.
 """
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,33 @@ async def test_repeated_dead_letter_is_what_a_crash_does(altered: AlteredLog, au
     assert report.dead_letters == 4
 
 
+async def test_analysis_delivered_twice_counts_once(altered: AlteredLog, audit: Audit) -> None:
+    altered.insert(LOOKS, 0, 18, altered.value(LOOKS, 0, 15))
+
+    report = await audit(altered)
+
+    assert report.sound
+    assert (report.analyses, report.reproduced + report.nearly, report.forks) == (ANALYSES, ANALYSES, 2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_is_altered_the_audit_ends_and_accounts_for_every_look(
+    altered: AlteredLog, audit: Audit, seed: int
+) -> None:
+    chance = random.Random(seed)
+    for topic in (OBSERVATIONS, DECISIONS, LOOKS, LOOKS):
+        offset, other = chance.sample(range(altered.end(topic) - 1), 2)
+        how = chance.choice(("remove", "swap", "insert", "truncate"))
+        alter(altered, how, topic=topic, offset=offset, other=other)
+
+    report = await audit(altered)
+
+    differing = sum(one.kind.value == "analysis-differs" for one in report.findings)
+    counted = sum(one.analyses for one in report.findings)
+    assert not report.sound
+    assert report.analyses == report.reproduced + report.nearly + differing + counted
+
+
 async def test_float_of_another_processor_is_named_and_no_mismatch(altered: AlteredLog, audit: Audit) -> None:
     value = altered.data(LOOKS, 0, 21)["variants"]["control"]["metrics"]["correct"]["value"]
     altered.edit(LOOKS, 0, 21, put("variants/control/metrics/correct/value", value * (1 + 1e-11)))
@@ -317,6 +345,18 @@ async def test_truncated_export_is_refused(altered: AlteredLog, tmp_path: Path) 
 
     with pytest.raises(LogDamagedError, match="ends before its last line"):
         type(whole).open(file)
+
+
+def alter(log: AlteredLog, how: str, *, topic: str, offset: int, other: int) -> None:
+    match how:
+        case "remove":
+            log.remove(topic, 0, offset)
+        case "swap":
+            log.swap(topic, 0, offset, other)
+        case "insert":
+            log.insert(topic, 0, offset, log.value(topic, 0, other))
+        case _:
+            log.truncate(topic, 0, offset + 1)
 
 
 def altered_id(log: AlteredLog, offset: int) -> str:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from splitgauge.experiments.looks import AcceptedLook, Looks
+from splitgauge.experiments.looks import AcceptedLook, Looks, read_look
+from splitgauge.schemas.analysis import AnalysisData
 from splitgauge.schemas.codec import encode, sha256_hex
 from splitgauge.schemas.envelope import wrap
 from splitgauge.schemas.errors import UnknownRulesError
@@ -123,3 +124,22 @@ def test_what_is_no_analysis_is_passed_over(value: bytes) -> None:
 def test_look_under_later_rules_is_not_guessed_at() -> None:
     with pytest.raises(UnknownRulesError, match="rules 2"):
         Looks().take(7, event("a", data_of(positions={0: 1}, rules=2)))
+
+
+def test_audit_goes_on_from_a_look_that_does_not_follow() -> None:
+    looks = Looks()
+    orphan = read_look(3, event("c", data_of(positions={0: 9}, previous=AcceptedLook("b", "00", 2, stranger()))))
+    assert orphan is not None
+    assert not looks.accept(orphan)
+
+    looks.resume(orphan)
+
+    following = read_look(4, event("d", data_of(positions={0: 9}, previous=orphan)))
+    assert following is not None
+    assert looks.accept(following)
+
+
+def stranger() -> AnalysisData:
+    look = read_look(0, event("b", data_of(positions={0: 5})))
+    assert look is not None
+    return look.data
