@@ -272,7 +272,8 @@ class Application:
             async with session.post(
                 f"/w/{workload}", json={"number": self._number}, headers={"x-splitgauge-unit": user}
             ) as response:
-                document = orjson.loads(await response.read())
+                body = await response.read()
+                document: Json = orjson.loads(body) if body.startswith(b"{") else {}
                 answer = Answer(
                     workload,
                     user,

@@ -206,6 +206,25 @@ async def test_ctrl_c_under_traffic_answers_what_is_in_flight_and_the_next_start
         assert await up.stop(signal.SIGTERM) == 0, up.said()
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_stop_does_not_wait_for_an_endpoint_for_ever(tmp_path: Path, endpoints: Endpoints, signals: int) -> None:
+    """After `shutdown_s`, or at the second Ctrl-C: the request is broken off, and counted as what it is."""
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints, shutdown_s=1 if signals == 1 else 600) as (up, application):
+        endpoints.delay_s = 600.0
+        asked = asyncio.create_task(application.send(up, 2))
+        await until(lambda: _assigned(folder, 62), what="their assignments are durable")
+        for _ in range(signals):
+            up.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.5)
+        assert await up.ended() == 0, up.said()
+        await asked
+        assert [answer.status for answer in application.answers[60:]] == [503, 503]
+        assert "Traceback" not in up.said()
+    ended = [event for event in await observed(folder) if event.type == "splitgauge.outcome.v1"]
+    assert [event.data["status"] for event in ended].count("client_gone") == 2
+
+
 async def test_event_changed_in_the_middle_of_the_log_is_found_by_the_replay(
     tmp_path: Path, endpoints: Endpoints
 ) -> None:

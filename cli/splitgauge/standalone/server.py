@@ -117,8 +117,10 @@ class _Server(uvicorn.Server):
         yield
 
     def ask_to_stop(self) -> None:
-        """Gracefully; asked twice, at once."""
-        self.force_exit = self.should_exit
+        """Gracefully; asked twice, at once: requests in flight are broken off, and have their outcomes."""
+        if self.should_exit:
+            for task in self.server_state.tasks:
+                task.cancel()
         self.should_exit = True
 
 
