@@ -198,6 +198,8 @@ class Reproduction:
             versions.reproduced = True
             report.reproduced += 1
             return
+        made_data = AnalysisData.model_validate_json(made.value)
+        versions.made = AcceptedLook(made.id, made.sha256, recorded.offset, made_data)
         difference = first_difference(decode(data_bytes(record.value)), decode(made.value))
         if difference is not None and difference.floats_only:
             versions.reproduced = True
@@ -206,8 +208,6 @@ class Reproduction:
             report.nearly_example = report.nearly_example or f"{place}: {difference}"
             return
         doubt.message = str(difference) if difference is not None else "the same values stand there in other bytes"
-        made_data = AnalysisData.model_validate_json(made.value)
-        versions.made = AcceptedLook(made.id, made.sha256, recorded.offset, made_data)
 
     def _previous(self, data: AnalysisData, doubt: _Doubt) -> AcceptedLook | None:
         """The look that this one names, as it was then."""
@@ -223,4 +223,12 @@ class Reproduction:
         found = versions.with_sha256(named.sha256)
         if found is None and not versions.reproduced:
             doubt.after = named.id
+        if versions.reproduced and found is not None and found is versions.made:
+            self._name_altered_floats(found, doubt.link)
         return found or versions.recorded
+
+    def _name_altered_floats(self, look: AcceptedLook, next_link: Link) -> None:
+        """No other processor: the look after it had read the bytes that are made here."""
+        message = f"its numbers are not, to the last digit, those that the analysis at {next_link.offset} had read"
+        place = (next_link.partition, look.offset, look.offset + 1)
+        self.findings.append(Finding(FindingKind.ALTERED, ANALYSES.name, *place, message))
