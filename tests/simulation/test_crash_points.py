@@ -68,7 +68,9 @@ def traffic(epoch: int, decisions_offset: int, variants: tuple[str, ...]) -> Ite
 class World:
     """A log with a running experiment, and a pipeline that may die over it and be made anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: int = 1_000_000) -> None:
+        """`at_once`: how many observations are appended before the pipeline gets a chance to take some."""
+        self._at_once = at_once
         self.log = MemoryEventLog(observation_partitions=PARTITIONS)
         self.decisions = Decisions()
         self.decisions.start("exp", **EXPERIMENT)
@@ -84,7 +86,10 @@ class World:
         await self._write(traffic(2, (await decisions_in(self.log)).end, ("control", "better", "control")))
 
     async def _write(self, events: Iterator[tuple[int, bytes]]) -> None:
-        await self.log.append(OBSERVATIONS.name, [Record(value, None, partition) for partition, value in events])
+        records = [Record(value, None, partition) for partition, value in events]
+        for start in range(0, len(records), self._at_once):
+            await self.log.append(OBSERVATIONS.name, records[start : start + self._at_once])
+            await asyncio.sleep(0.001)
 
     @asynccontextmanager
     async def running(self, crash: Crash) -> AsyncGenerator[None]:
@@ -123,20 +128,18 @@ async def automatic(history: DecisionHistory) -> list[tuple[str, str | None]]:
 
 
 async def run_to_the_end(world: World, crashes: Iterator[Crash]) -> None:
-    """Feed the story; start again after every crash."""
-    await world.begin()
-    fed = False
-    async with asyncio.timeout(60):
+    """Tell the story; start again after every crash."""
+    async with asyncio.timeout(60), asyncio.TaskGroup() as telling:
+        told = [telling.create_task(world.begin())]
+        await asyncio.wait(told, timeout=0.01)
         while True:
             crash = next(crashes, Crash.never())
             async with world.running(crash):
                 while not crash.happened:
-                    history = await decisions_in(world.log)
-                    done = await automatic(history)
-                    if done and not fed:
-                        await world.go_on()
-                        fed = True
-                    if len(done) == 2 and await _settled(world):
+                    done = await automatic(await decisions_in(world.log))
+                    if done and len(told) == 1 and told[0].done():
+                        told.append(telling.create_task(world.go_on()))
+                    if len(done) == 2 and all(part.done() for part in told) and await _settled(world):
                         return
                     await asyncio.sleep(0.005)
 
@@ -203,7 +206,7 @@ async def test_crash_at_every_write_of_the_pipeline_changes_nothing(after: bool)
 @pytest.mark.parametrize("seed", range(RANDOM_SEEDS))
 async def test_crash_after_crash_changes_nothing(seed: int) -> None:
     chance = random.Random(seed)
-    world = World()
+    world = World(at_once=chance.choice((20, 60, 1_000)))
     crashes = (Crash.at(chance.randint(1, 9), after=chance.random() < 0.5) for _ in range(20))
     await run_to_the_end(world, crashes)
     await expect_the_plain_fold(world)
