@@ -61,13 +61,13 @@ def demo(temporary: Path, mark: str, *arguments: str) -> Generator[subprocess.Po
         process.communicate()
 
 
-def alive(mark: str) -> list[str]:
-    """The command lines of all processes that carry the mark."""
-    found: list[str] = []
+def alive(mark: str) -> dict[int, str]:
+    """The command lines of all processes that carry the mark, by their ids."""
+    found: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it has ended meanwhile, or belongs to somebody else
     return found
@@ -156,7 +156,7 @@ def test_progress_is_plain_lines_without_control_characters(finished: Finished) 
 
 
 def test_no_process_and_no_file_is_left(finished: Finished) -> None:
-    assert alive(finished.mark) == []
+    assert alive(finished.mark) == {}
     assert list(finished.temporary.iterdir()) == []
 
 
@@ -180,7 +180,21 @@ def test_an_interrupt_ends_it_cleanly(moment: str, number: int, times: int, tmp_
     assert process.returncode == 130, err.decode()
     assert out == b""
     assert "Traceback" not in err.decode()
-    assert alive(mark) == []
+    assert alive(mark) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("part", "name"), [("splitgauge.cli up", "splitgauge"), ("demo.endpoints", "endpoints")])
+def test_a_part_that_dies_is_named_and_ends_the_demo(part: str, name: str, tmp_path: Path) -> None:
+    mark = uuid4().hex
+    with demo(tmp_path, mark) as process:
+        read_until(process.stdout, "requests from")
+        first = min(pid for pid, command in alive(mark).items() if part in command)
+        os.kill(first, signal.SIGKILL)
+        _, err = process.communicate(timeout=STOP_S)
+    assert process.returncode == 1
+    assert f"{name} ended with status -9" in err.decode()
+    assert alive(mark) == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,5 +211,5 @@ def test_too_short_a_run_says_what_it_broke_and_keeps_serving_until_it_is_interr
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=STOP_S)
     assert process.returncode == 1
-    assert alive(mark) == []
+    assert alive(mark) == {}
     assert list(tmp_path.iterdir()) == []

@@ -58,6 +58,11 @@ class Child:
             raise self.failure()
         return line.decode().strip()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.returncode is not None
+
     async def watch(self) -> None:
         """Wait for its end, which must not come. Raises: UpstreamError."""
         await self._process.wait()

@@ -30,8 +30,8 @@ def main() -> None:
     """Train, listen on free ports, say which, serve until the parent ends, or one endpoint does."""
     seed = int(sys.argv[1])
     digits = load_digits(seed)
-    # multiprocessing gives its children another standard input: one that is at its end already.
-    leash = os.dup(0)
+    # The forks hang on this process, as this process hangs on its parent: nobody writes, and its end is their end.
+    leash = os.pipe()
     forks = multiprocessing.get_context("fork")
     listening = {model: _listen() for model in MODELS}
     classifiers = {model: train(model, digits, seed=seed) for model in MODELS}
@@ -64,8 +64,12 @@ def _listen() -> socket.socket:
     return listening
 
 
-def _serve(model: ModelName, classifier: Classifier, seed: int, listening: socket.socket, leash: int) -> None:
-    hold(leash)
+def _serve(
+    model: ModelName, classifier: Classifier, seed: int, listening: socket.socket, leash: tuple[int, int]
+) -> None:
+    reading, writing = leash
+    os.close(writing)
+    hold(reading)
     behaviour = BEHAVIOUR[model]
     endpoint = Endpoint(
         model,

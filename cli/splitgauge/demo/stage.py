@@ -83,6 +83,12 @@ async def stage(seed: int) -> AsyncGenerator[Stage]:
         images = Images(pixels=offer["pixels"], labels=offer["labels"])
         async with _client(await up.first_line(), up) as client:
             yield Stage(client, folder / "data", offer["endpoints"], images, tuple(children))
+    except (UpstreamError, ExceptionGroup) as exc:
+        await asyncio.sleep(_POLL_S)  # the news of a child's end may come a moment after what follows from it
+        ended = next((child for child in children if child.ended), None)
+        if ended is not None:
+            raise ended.failure() from exc
+        raise
     finally:
         try:
             await asyncio.gather(*(child.stop() for child in reversed(children)))
