@@ -8,13 +8,14 @@ INSTALLED := .venv/.installed
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test lint style types imports format lock benchmarks
+.PHONY: help setup demo test lint style types imports format lock benchmarks published
 
 help:
 	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
 	@echo "make test     all tests (ARGS=..., as pytest takes them)"
 	@echo "make benchmarks   what is fast and what is not, as ratios in one run: some minutes on an idle machine"
 	@echo "make lint     ruff, mypy, pyright, import-linter; one by one: make style, types, imports"
+	@echo "make published    schemas/published again from the models"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
 	@echo "make setup    only .venv"
@@ -53,6 +54,9 @@ imports: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+published: $(INSTALLED)
+	$(BIN)/python -m splitgauge.cli.publish
 
 # uv leaves the address of the registry out, so that the file is the same wherever it is made.
 lock:
