@@ -45,7 +45,9 @@ def _integer_or_text(value: int) -> int | str:
 Instant = Annotated[str, AfterValidator(_instant)]
 """RFC 3339 with an offset; see `instants`."""
 
-BigInteger = Annotated[int, BeforeValidator(_integer), PlainSerializer(_integer_or_text, return_type=int | str)]
+BigInteger = Annotated[
+    int, BeforeValidator(_integer), PlainSerializer(_integer_or_text, return_type=int | str, when_used="json")
+]
 """An exact integer of any size: decimal text in JSON beyond 2^53 - 1."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]

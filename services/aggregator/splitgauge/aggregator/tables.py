@@ -94,7 +94,7 @@ class Tables:
 
 
 def _sum(tables: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Nested mappings into one: integers (decimal text where large) add up, times become the earliest and latest."""
+    """Nested mappings into one: integers add up, times become the earliest and latest."""
     by_key: dict[str, list[Any]] = {}
     for table in tables:
         for key, value in table.items():
@@ -109,4 +109,4 @@ def _one(key: str, values: list[Any]) -> Any:  # noqa: ANN401 - a nested mapping
         return min(values)
     if key == _LATEST:
         return max(values)
-    return sum(int(value) for value in values)
+    return sum(values)
