@@ -26,8 +26,8 @@ from splitgauge.schemas.topics import OBSERVATIONS
 REFUSED = 1
 """Exit status of the command line (`splitgauge.cli.failures`)."""
 
-NO_ROOM = 1_000
-"""Bytes that no file grows beyond: neither log nor spool take anything."""
+NO_ROOM = 100
+"""Bytes that no file grows beyond, fewer than an event has: neither log nor spool take any."""
 
 
 @pytest.fixture
