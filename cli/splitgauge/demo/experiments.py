@@ -27,6 +27,9 @@ MINIMUM_DURATION_S = 8.0
 _SUCCESS_MARGIN = 0.02
 _LATENCY_MARGIN = 0.25
 _PLANNED_UNITS = 600
+_GUARDRAIL_ALPHA = 0.05
+_ALPHA = 0.001
+"""At the usual .05 one in twenty of the same-model experiments may be promoted, rightly; this one must not be, ever."""
 
 Outcome = Literal["promote", "roll_back", "keep"]
 
@@ -88,6 +91,8 @@ class DemoExperiment:
             ],
             "minimum": {"units": MINIMUM_UNITS, "requests": 100, "duration_s": MINIMUM_DURATION_S},
             "planned_units": _PLANNED_UNITS,
+            "alpha": _ALPHA,
+            "guardrail_alpha": _GUARDRAIL_ALPHA,
             "policy": {"promote": "act"},
         }
 

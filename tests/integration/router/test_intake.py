@@ -216,7 +216,12 @@ async def test_while_the_log_is_away_requests_from_it_wait_and_are_answered_once
         await asyncio.sleep(0.1)
         stage.log.recover()
         await stage.responses(1)
-    assert len({event.id for event in await observations(stage.log)}) == 2
+
+        async def brought_back() -> bool:
+            return len({event.id for event in await observations(stage.log)}) == 2
+
+        # What was spooled is durable, and comes to the log in its own time.
+        await until(brought_back)
 
 
 async def test_reports_from_the_log_are_attributed_and_bad_ones_buried(stage: Stage) -> None:

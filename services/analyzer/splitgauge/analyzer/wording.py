@@ -8,6 +8,9 @@ from splitgauge.schemas.metric import Metric
 
 __all__ = ["amount", "effect_sentence", "units_and_jobs"]
 
+_OUT_OF_REACH_UNITS = 100_000_000
+"""More than this is no plan: the arms look the same, and the number says only how much."""
+
 _UNITS = {"latency_ms": " ms", "ttft_ms": " ms", "cost": " USD"}
 
 
@@ -47,6 +50,8 @@ def units_and_jobs(units: int | None, jobs: int | None) -> str:
         return "how much more is needed cannot be said yet"
     if units == 0:
         return "the goal needs no more units"
+    if units > _OUT_OF_REACH_UNITS:
+        return "as things stand the goal is out of reach"
     text = f"about {units} more units"
     return f"{text} ({jobs} requests)" if jobs is not None else text
 
