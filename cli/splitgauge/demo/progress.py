@@ -59,7 +59,7 @@ class VariantView:
         )
 
 
-COLUMNS = ("variant", "traffic", "users", "requests", "success", "latency", GOAL, "difference, points [95 %]")
+COLUMNS = ("variant", "traffic", "users", "requests", "success", "latency", GOAL, "difference, points [always valid]")
 
 
 @dataclass(frozen=True, slots=True)
