@@ -4,6 +4,7 @@ Events are first put aside in groups and added up column by column when the numb
 fold would otherwise spend most of its time on. When that happens changes nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,38 +13,28 @@ from splitgauge.aggregator.layout import RowLayout
 from splitgauge.aggregator.totals import Totals, published_totals
 from splitgauge.aggregator.values import RouterValues
 
-__all__ = ["Activity"]
+__all__ = ["Activity", "Group"]
 
-_Group = tuple[str | None, str, str, int | None]
+Group = tuple[str | None, str, str, int | None]
 """Caller, variant, reason or status, start of the time bucket (None: not analysed, or too old for a chart)."""
 
 
 class Activity:
-    """Everything live of an experiment, analysed or not."""
+    """Everything live of an experiment, analysed or not.
 
-    __slots__ = ("_ended", "_given", "_totals", "buckets")
+    Attributes:
+        given: when requests were given to a variant, put aside.
+        ended: what was measured of requests that ended, put aside.
+        buckets: the time buckets.
+    """
+
+    __slots__ = ("_totals", "buckets", "ended", "given")
 
     def __init__(self, layout: RowLayout) -> None:
         self.buckets = Buckets(layout)
         self._totals: dict[tuple[str | None, str], Totals] = {}
-        self._given: dict[_Group, list[int]] = {}
-        self._ended: dict[_Group, list[RouterValues]] = {}
-
-    def given(self, group: _Group, at_us: int) -> None:
-        """A request was given to a variant."""
-        held = self._given.get(group)
-        if held is None:
-            self._given[group] = [at_us]
-        else:
-            held.append(at_us)
-
-    def ended(self, group: _Group, values: RouterValues) -> None:
-        """A request ended."""
-        held = self._ended.get(group)
-        if held is None:
-            self._ended[group] = [values]
-        else:
-            held.append(values)
+        self.given: defaultdict[Group, list[int]] = defaultdict(list)
+        self.ended: defaultdict[Group, list[RouterValues]] = defaultdict(list)
 
     def missing(self, caller: str | None, variant: str, times: int) -> None:
         """Requests became missing, or (negative) are no longer."""
@@ -53,21 +44,21 @@ class Activity:
         """An analysed report came: (place of the metric, fixed point)."""
         start_us = bucket_start(at_us, now_us)
         if start_us is not None:
-            self.buckets.add(start_us, variant, [(place, value, 1) for place, value in values])
+            self.buckets.add_values(start_us, variant, values)
 
     def settle(self) -> None:
         """Add up what was put aside."""
-        for (caller, variant, reason, start_us), at_us in self._given.items():
+        for (caller, variant, reason, start_us), at_us in self.given.items():
             self._totals_of(caller, variant).given(reason, at_us)
             if start_us is not None:
                 self.buckets.count(start_us, variant, len(at_us))
-        for (caller, variant, status, start_us), values in self._ended.items():
+        for (caller, variant, status, start_us), values in self.ended.items():
             sums = [_column_sum(column) for column in zip(*values, strict=True)]
             self._totals_of(caller, variant).ended(status, len(values), sums)
             if start_us is not None:
                 self.buckets.add(start_us, variant, [(place, *sum_) for place, sum_ in enumerate(sums)])
-        self._given.clear()
-        self._ended.clear()
+        self.given.clear()
+        self.ended.clear()
 
     def published(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Totals by variant, and by caller and variant."""

@@ -4,6 +4,8 @@ Owns the clock, what was seen, what is open or waiting, and one book per experim
 raises a ContractError and has counted nowhere. Must not know batches, digests or positions.
 """
 
+from collections.abc import Sequence
+
 from splitgauge.aggregator.book import Book
 from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick, instant_us
 from splitgauge.aggregator.duplicates import RecentIds
@@ -83,35 +85,35 @@ class Attribution:
     def _assignment(self, data: Assignment, at: str) -> None:
         at_us = instant_us(at)
         book = self.books.get(data.experiment_id or "") or self._book(data.experiment_id)
-        covariates: list[tuple[int, int]] = []
+        covariates: Sequence[tuple[int, int]] = ()
         if book is not None:
             if (data.epoch, data.variant) not in book.arms:
                 _expect_arm(book, data)
             if book.layout.has_covariates and data.reason == "split" and data.unit_id not in book.cohorts.units:
                 covariates = book.layout.covariate_values(data.covariates)
         live = data.mode == "live"
-        if live and self.open.get(data.request_id) is not None:
+        if live and data.request_id in self.open.held:
             self._count(data.experiment_id, "duplicates")
             return
-        self._pass_time(at_us, data.decisions_offset)
+        ticked = self.clock.move(at_us)
+        if data.decisions_offset > self.assigned_seen:
+            self._see_decisions(data.decisions_offset)
+        if ticked:
+            self._tick((self.clock.now_us or 0) // TICK_US)
         if not live:
             return
-        self.open.open(OpenRequest(data, at_us, at))
+        request = OpenRequest(data, at_us, at)
+        self.open.open(request)
         if book is not None and book.assigned(data, at_us, self.clock, covariates):
-            for report in self.waiting.take_reports(book.id, data.unit_id):
-                self._apply_report(book, report.event, book.named_values(report.event.data.metrics))
+            self._apply_waiting(book, data.unit_id)
         waiting = self.waiting.take_outcome(data.request_id) if self.waiting.outcomes else None
         if waiting is not None:
-            self._close(OpenRequest(data, at_us, at), waiting.event.data)
+            self._close(request, waiting.event.data)
 
-    def _pass_time(self, at_us: int, decisions_offset: int) -> None:
-        ticked = self.clock.move(at_us)
-        if decisions_offset > self.assigned_seen:
-            self.assigned_seen = decisions_offset
-            for book in self.books.values():
-                book.read_decisions(decisions_offset, self.clock)
-        if ticked and self.clock.now_us is not None:
-            self._tick(self.clock.now_us // TICK_US)
+    def _see_decisions(self, offset: int) -> None:
+        self.assigned_seen = offset
+        for book in self.books.values():
+            book.read_decisions(offset, self.clock)
 
     def _tick(self, tick: int) -> None:
         # What is missing has to be counted before its unit's row goes.
@@ -128,7 +130,7 @@ class Attribution:
         data = event.data
         if data.experiment_id not in self.books:
             self._book(data.experiment_id)
-        request = self.open.get(data.request_id)
+        request = self.open.held.get(data.request_id)
         if request is not None:
             if data.assigned_at != request.at:
                 instant_us(data.assigned_at)
@@ -172,7 +174,7 @@ class Attribution:
             return
         values = book.named_values(data.metrics)
         if data.unit_id in book.cohorts.units:
-            self._apply_report(book, event, values)
+            self._apply_report(book, event, values, received_at_us)
         elif book.gone:
             book.count("too_late")
         else:
@@ -180,12 +182,17 @@ class Attribution:
             if not self.waiting.add_report(book.id, waiting):
                 book.count("duplicates")
 
-    def _apply_report(self, book: Book, event: ReportEvent, values: list[tuple[int, int]]) -> None:
+    def _apply_waiting(self, book: Book, unit_id: str) -> None:
+        for _, _, event in self.waiting.take_reports(book.id, unit_id):
+            values = book.named_values(event.data.metrics)
+            self._apply_report(book, event, values, instant_us(event.data.received_at))
+
+    def _apply_report(self, book: Book, event: ReportEvent, values: list[tuple[int, int]], received_at_us: int) -> None:
         data = event.data
         if not self._counts_for(book, data):
             book.count("foreign")
             return
-        book.reported(event.id, data, values, instant_us(data.received_at), self.clock)
+        book.reported(event.id, data, values, received_at_us, self.clock)
 
     def _report_to_all(self, event: ReportEvent, received_at_us: int) -> None:
         data = event.data

@@ -71,28 +71,31 @@ class Book:
 
     # What happens, in the order of the log.
 
-    def assigned(self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Values) -> bool:
+    def assigned(
+        self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Iterable[tuple[int, int]]
+    ) -> bool:
         """A live request was given to a variant. True if its unit is new."""
         self.changed = self.unsaved = True
         if data.variant is None:
             return False
         new, start_us = False, None
         if data.reason == "split":
-            row = self.cohorts.touch(data.unit_id)
+            cohorts = self.cohorts
+            row = cohorts.touch(data.unit_id)
             if row is None:
                 row = self._expose(data, at_us, clock, covariates)
                 new = row is not None
             if row is not None:
-                key = self.cohorts.keys[row[CELL]]
-                if key.epoch != data.epoch:
+                epoch, variant, _ = cohorts.keys[row[CELL]]
+                if epoch != data.epoch:
                     self.tally.foreign += 1
                 else:
                     row[REQUESTS] += 1
-                    if key.variant != data.variant:
+                    if variant != data.variant:
                         row[FLAGS] |= CROSSOVER
                     if not row[FLAGS] & CROSSOVER:
                         start_us = bucket_start(at_us, clock.now_us or 0)
-        self.activity.given((data.caller, data.variant, data.reason, start_us), at_us)
+        self.activity.given[data.caller, data.variant, data.reason, start_us].append(at_us)
         return new
 
     def answered(
@@ -107,16 +110,17 @@ class Book:
             return
         start_us = None
         if data.reason == "split":
-            row = self.cohorts.touch(data.unit_id)
+            cohorts = self.cohorts
+            row = cohorts.touch(data.unit_id)
             if row is None:
                 self.tally.too_late += 1
-            elif self.cohorts.keys[row[CELL]].epoch != data.epoch:
+            elif cohorts.keys[row[CELL]].epoch != data.epoch:
                 self.tally.foreign += 1
             else:
                 if not row[FLAGS] & CROSSOVER:
                     start_us = bucket_start(request.at_us, clock.now_us or 0)
-                self.cohorts.add_outcome(data.unit_id, row, values)
-        self.activity.ended((data.caller, data.variant, status, start_us), values)
+                cohorts.add_outcome(data.unit_id, row, values)
+        self.activity.ended[data.caller, data.variant, status, start_us].append(values)
 
     def conflicting(self, request: OpenRequest, *, was_missing: bool) -> None:
         """The outcome of an open request says something else than its assignment."""
@@ -132,25 +136,27 @@ class Book:
     def reported(self, event_id: str, data: Report, values: Values, received_at_us: int, clock: PartitionClock) -> None:
         """A report for a unit that is here, with what of it this experiment declares."""
         self.changed = self.unsaved = True
-        row = self.cohorts.units[data.unit_id]
-        key = self.cohorts.keys[row[CELL]]
-        if data.request_id is None:
-            values = values if self.cohorts.first_report(data.unit_id, event_id) else []
+        unit_id, request_id, cohorts = data.unit_id, data.request_id, self.cohorts
+        row = cohorts.units[unit_id]
+        if request_id is None:
+            values = values if cohorts.first_report(unit_id, event_id) else []
         else:
+            metrics = self.layout.metrics
             values = [
                 (place, value)
                 for place, value in values
-                if self.cohorts.first_report(data.unit_id, f"{data.request_id}\n{self.layout.metrics[place].name}")
+                if cohorts.first_report(unit_id, f"{request_id}\n{metrics[place].name}")
             ]
         if not values:
             self.tally.duplicates += 1
         elif self._window_us is not None and received_at_us > row[FIRST_AT] + self._window_us:
             self.tally.too_late += 1
         else:
-            self.cohorts.touch(data.unit_id)
-            self.cohorts.add(data.unit_id, row, values)
+            cohorts.touch(unit_id)
+            cohorts.add(unit_id, row, values)
             if not row[FLAGS] & CROSSOVER:
-                self.activity.reported(received_at_us, clock.now_us or 0, key.variant, values)
+                variant = cohorts.keys[row[CELL]].variant
+                self.activity.reported(received_at_us, clock.now_us or 0, variant, values)
 
     def count(self, why: str, times: int = 1) -> None:
         """Something that does not go into the sums."""
@@ -180,20 +186,20 @@ class Book:
 
     def known_values(self, metrics: Mapping[str, float]) -> Values:
         """Of a report, what this experiment declares. Raises: ContractError where a value does not fit."""
-        places = self.layout.places
+        places, declared = self.layout.places, self.layout.metrics
         return [
-            (places[name], fixed_point(value, self.layout.metrics[places[name]]))
+            (places[name], fixed_point(value, declared[places[name]]))
             for name, value in metrics.items()
             if name in places
         ]
 
     def named_values(self, metrics: Mapping[str, float]) -> Values:
         """Of a report that names this experiment. Raises: ContractError, code `unknown-metric` among others."""
-        unknown = [name for name in metrics if name not in self.layout.places]
-        if unknown:
+        if not metrics.keys() <= self.layout.places.keys():
+            unknown = next(name for name in metrics if name not in self.layout.places)
             raise ContractError(
-                f"experiment {self.id!r} declares no metric {unknown[0]!r}",
-                where=f"/data/metrics/{unknown[0]}",
+                f"experiment {self.id!r} declares no metric {unknown!r}",
+                where=f"/data/metrics/{unknown}",
                 remedy=f"It declares {', '.join(self.layout.places) or 'none'}; the router's own are not reported",
                 code="unknown-metric",
             )

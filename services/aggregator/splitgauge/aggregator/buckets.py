@@ -45,11 +45,18 @@ class Buckets:
         self._row(start_us, variant)[0] += times
 
     def add(self, start_us: int, variant: str, sums: Iterable[tuple[int, int, int]]) -> None:
-        """Sums of analysed outcomes or reports, as (place of the metric, sum, how many)."""
+        """Sums of analysed outcomes, as (place of the metric, sum, how many)."""
         row = self._row(start_us, variant)
         for place, total, count in sums:
             row[2 * place + 1] += total
             row[2 * place + 2] += count
+
+    def add_values(self, start_us: int, variant: str, values: Iterable[tuple[int, int]]) -> None:
+        """An analysed report, as (place of the metric, fixed point)."""
+        row = self._row(start_us, variant)
+        for place, value in values:
+            row[2 * place + 1] += value
+            row[2 * place + 2] += 1
 
     def forget(self, now_us: int) -> None:
         """Let go of buckets that are over a day old and published."""

@@ -27,10 +27,11 @@ _TEXT_LENGTH = 27  # 2026-11-22T10:00:00.000000Z, as the router writes it
 class PartitionClock:
     """The largest `assigned_at` read so far, each assignment moving it by at most an hour."""
 
-    __slots__ = ("now_us",)
+    __slots__ = ("_tick_end_us", "now_us")
 
     def __init__(self, now_us: int | None = None) -> None:
         self.now_us = now_us
+        self._tick_end_us = 0  # of the running tick once a move has found it: until there no tick passes
 
     def move(self, assigned_at_us: int) -> bool:
         """Read one assignment. True if a tick has passed."""
@@ -40,8 +41,12 @@ class PartitionClock:
             return False
         if assigned_at_us <= now:
             return False
-        self.now_us = min(assigned_at_us, now + LARGEST_STEP_US)
-        return self.now_us // TICK_US > now // TICK_US
+        if assigned_at_us < self._tick_end_us:
+            self.now_us = assigned_at_us
+            return False
+        self.now_us = moved = min(assigned_at_us, now + LARGEST_STEP_US)
+        self._tick_end_us = moved - moved % TICK_US + TICK_US
+        return moved // TICK_US > now // TICK_US
 
     def passed(self, tick: int) -> bool:
         """Whether the clock has reached a tick."""

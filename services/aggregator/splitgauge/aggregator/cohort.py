@@ -47,29 +47,37 @@ class Cohorts:
         self._numbers: dict[tuple[int, str, str], int] = {}
         self._sums: list[CellSums] = []
         self._rings: dict[str, ReportRing] = {}
-        self._before: dict[str, UnitRow | None] = {}
+        # Since the last settling: rows that will be added, and what they had added before.
+        self._touched: dict[str, UnitRow] = {}
+        self._before: list[UnitRow] = []
+        self._any_wide = False
         self._unsaved: set[str] = set()
         self._unsaved_rings: set[str] = set()
 
     def expose(
-        self, unit_id: str, key: tuple[int, str], *, at_us: int, own_unit: bool, covariates: Iterable[tuple[int, int]]
+        self, unit_id: str, cell: tuple[int, str], *, at_us: int, own_unit: bool, covariates: Iterable[tuple[int, int]]
     ) -> UnitRow:
         """The unit's first live split assignment, in (epoch, variant). `covariates` as (column, x)."""
+        key = CellKey(*cell, to_text(at_us)[:_DAY_TEXT]) if self._by_day else (*cell, "")
+        number = self._numbers.get(key)
         row = self._blank[:]
-        row[CELL] = self._cell(*key, to_text(at_us)[:_DAY_TEXT] if self._by_day else "")
+        row[CELL] = self._new_cell(CellKey(*key)) if number is None else number
         row[FIRST_AT] = at_us
-        row[FLAGS] = OWN_UNIT if own_unit else 0
+        if own_unit:
+            row[FLAGS] = OWN_UNIT
         for column, x in covariates:
             row[column] = x
-        self._before.setdefault(unit_id, None)
-        self.units[unit_id] = row
+        self.units[unit_id] = self._touched[unit_id] = row
         return row
 
     def touch(self, unit_id: str) -> UnitRow | None:
         """The unit's row, to be changed: what it has added so far is retracted when it is settled."""
-        row = self.units.get(unit_id)
-        if row is not None and unit_id not in self._before:
-            self._before[unit_id] = row[:]
+        row = self._touched.get(unit_id)
+        if row is None:
+            row = self.units.get(unit_id)
+            if row is not None:
+                self._before.append(row[:])
+                self._touched[unit_id] = row
         return row
 
     def add(self, unit_id: str, row: UnitRow, values: Iterable[tuple[int, int]]) -> None:
@@ -85,7 +93,7 @@ class Cohorts:
             try:
                 row[column] = total
             except OverflowError:
-                row = self.units[unit_id] = list(row)
+                row = self._widened(unit_id, row)
                 row[column] = total
             row[column + 1] += 1
 
@@ -97,7 +105,7 @@ class Cohorts:
                 try:
                     row[column] += value
                 except OverflowError:
-                    row = self.units[unit_id] = list(row)
+                    row = self._widened(unit_id, row)
                     row[column] += value
                 row[column + 1] += 1
             column += 2
@@ -114,10 +122,10 @@ class Cohorts:
 
     def settle(self) -> None:
         """Bring the sums up to date."""
-        before = [row for row in self._before.values() if row is not None]
-        self._add(before, -1)
-        self._add([self.units[unit_id] for unit_id in self._before], 1)
-        self._unsaved.update(self._before)
+        self._add(self._before, -1)
+        self._add(list(self._touched.values()), 1)
+        self._unsaved.update(self._touched)
+        self._touched.clear()
         self._before.clear()
 
     def evict(self, unit_ids: Iterable[str]) -> None:
@@ -144,23 +152,28 @@ class Cohorts:
             epochs.setdefault(str(epoch), {})[variant] = published
         return epochs
 
-    def _cell(self, epoch: int, variant: str, day: str) -> int:
-        number = self._numbers.get((epoch, variant, day))
-        if number is None:
-            number = self._numbers[epoch, variant, day] = len(self.keys)
-            self.keys.append(CellKey(epoch, variant, day))
-            self._sums.append(CellSums(self.layout))
+    def _new_cell(self, key: CellKey) -> int:
+        number = self._numbers[key] = len(self.keys)
+        self.keys.append(key)
+        self._sums.append(CellSums(self.layout))
         return number
 
+    def _widened(self, unit_id: str, row: UnitRow) -> UnitRow:
+        self._any_wide = True
+        wide = self.units[unit_id] = self._touched[unit_id] = list(row)
+        return wide
+
     def _add(self, rows: list[UnitRow], sign: int) -> None:
-        narrow = [row for row in rows if isinstance(row, array)]
-        for row in rows:
-            if not isinstance(row, array):
-                self._sums[row[CELL]].add_row(row, sign)
-        if not narrow:
+        if self._any_wide:
+            for row in rows:
+                if not isinstance(row, array):
+                    self._sums[row[CELL]].add_row(row, sign)
+            rows = [row for row in rows if isinstance(row, array)]
+        if not rows:
             return
-        matrix = stack(narrow, self.layout.width)
-        for number in sorted({row[CELL] for row in narrow}):
+        matrix = stack(rows, self.layout.width)
+        cells: list[int] = matrix[:, CELL].tolist()
+        for number in sorted(set(cells)):
             self._sums[number].add_matrix(rows_of(matrix, number), sign)
 
     # Checkpoint: rows of units and rings by themselves, cells with the experiment.
@@ -182,7 +195,8 @@ class Cohorts:
         """One of the rows of `changed_units`."""
         unit_id = key[2:].decode()
         if key.startswith(b"u/"):
-            self.units[unit_id] = _row_from(value)
+            row = self.units[unit_id] = _row_from(value)
+            self._any_wide |= not isinstance(row, array)
         else:
             self._rings[unit_id] = ReportRing(value)
 
@@ -193,8 +207,7 @@ class Cohorts:
     def restore_cells(self, cells: Iterable[Any]) -> None:
         """From `numbers`."""
         for epoch, variant, day, numbers in cells:
-            number = self._cell(epoch, variant, day)
-            self._sums[number] = CellSums(self.layout, numbers)
+            self._sums[self._new_cell(CellKey(epoch, variant, day))] = CellSums(self.layout, numbers)
 
 
 def _row_bytes(row: UnitRow) -> bytes:

@@ -25,37 +25,43 @@ _MARK_BYTES = 8
 class RecentIds:
     """The last `RECENT_EVENTS` ids of a partition, written to a checkpoint in segments of a thousand."""
 
-    __slots__ = ("_order", "_saved_total", "ids", "total")
+    __slots__ = ("_forgotten", "_order", "_saved_total", "ids")
 
     def __init__(self) -> None:
         self._order: deque[str] = deque()
         self.ids: set[str] = set()
-        self.total = 0
+        self._forgotten = 0
         self._saved_total = 0
+
+    @property
+    def total(self) -> int:
+        """How many ids there have been."""
+        return self._forgotten + len(self._order)
 
     def add(self, event_id: str) -> None:
         """Remember a new id, and forget the oldest where there are too many."""
         self.ids.add(event_id)
-        self._order.append(event_id)
-        self.total += 1
-        if len(self._order) > RECENT_EVENTS:
-            self.ids.discard(self._order.popleft())
+        order = self._order
+        order.append(event_id)
+        if len(order) > RECENT_EVENTS:
+            self.ids.discard(order.popleft())
+            self._forgotten += 1
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Segments that got ids since the last call, and those of which nothing is remembered any more."""
         rows: dict[bytes, bytes | None] = {}
         saved_oldest = max(0, self._saved_total - RECENT_EVENTS)
-        oldest = self.total - len(self._order)
+        total, oldest = self.total, self._forgotten
         for segment in range(saved_oldest // _SEGMENT, oldest // _SEGMENT):
             rows[_PREFIX + str(segment).encode()] = None
-        if self.total > self._saved_total:
+        if total > self._saved_total:
             ids = list(self._order)
             first = max(self._saved_total // _SEGMENT, oldest // _SEGMENT)
-            for segment in range(first, (self.total - 1) // _SEGMENT + 1):
+            for segment in range(first, (total - 1) // _SEGMENT + 1):
                 start = max(0, segment * _SEGMENT - oldest)
                 held = ids[start : (segment + 1) * _SEGMENT - oldest]
                 rows[_PREFIX + str(segment).encode()] = json.encode(held)
-        self._saved_total = self.total
+        self._saved_total = total
         return rows
 
     def restore(self, rows: Mapping[bytes, bytes], total: int) -> None:
@@ -65,7 +71,8 @@ class RecentIds:
         remembered = min(total, RECENT_EVENTS)
         self._order = deque(ids[len(ids) - remembered :])
         self.ids = set(self._order)
-        self.total = self._saved_total = total
+        self._forgotten = total - len(self._order)
+        self._saved_total = total
 
 
 class ReportRing:
@@ -85,7 +92,8 @@ class ReportRing:
                 return False
             place = self._marks.find(mark, place + 1)
         self._marks += mark
-        del self._marks[: -RECENT_REPORTS * _MARK_BYTES]
+        if len(self._marks) > RECENT_REPORTS * _MARK_BYTES:
+            del self._marks[:_MARK_BYTES]
         return True
 
     def to_bytes(self) -> bytes:

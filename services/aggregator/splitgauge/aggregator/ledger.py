@@ -25,25 +25,21 @@ class OpenRequest(Struct, frozen=True, gc=False):
 
 
 class OpenRequests:
-    """Open requests by id. Past their horizon they are kept apart: missing until their outcome comes."""
+    """Open requests by id (`held`). Those past their horizon are known: missing until their outcome comes."""
 
-    __slots__ = ("_missing", "_open", "_saved", "_seconds")
+    __slots__ = ("_missing", "_saved", "_seconds", "held")
 
     def __init__(self) -> None:
-        self._open: dict[str, OpenRequest] = {}
-        self._missing: dict[str, OpenRequest] = {}
+        self.held: dict[str, OpenRequest] = {}
+        self._missing: set[str] = set()
         # By second of assignment, so that the horizon finds what it passes without looking at all.
         self._seconds: dict[int, set[str]] = {}
         self._saved: set[str] = set()
 
-    def get(self, request_id: str) -> OpenRequest | None:
-        """The request, if it is open."""
-        return self._open.get(request_id) or self._missing.get(request_id)
-
     def open(self, request: OpenRequest) -> None:
         """A request was assigned."""
         request_id, second = request.data.request_id, request.at_us // SECOND_US
-        self._open[request_id] = request
+        self.held[request_id] = request
         held = self._seconds.get(second)
         if held is None:
             self._seconds[second] = {request_id}
@@ -53,8 +49,9 @@ class OpenRequests:
     def close(self, request: OpenRequest) -> bool:
         """Its outcome came. True if it had been counted as missing."""
         request_id = request.data.request_id
-        if self._open.pop(request_id, None) is None:
-            del self._missing[request_id]
+        del self.held[request_id]
+        if request_id in self._missing:
+            self._missing.remove(request_id)
             return True
         self._seconds[request.at_us // SECOND_US].discard(request_id)
         return False
@@ -63,25 +60,26 @@ class OpenRequests:
         """Requests whose horizon has passed since the last call. Calling it more or less often changes nothing."""
         horizon_us = now_us - MISSING_AFTER_US
         for second in [second for second in self._seconds if second * SECOND_US <= horizon_us]:
-            due = {key for key in self._seconds[second] if self._open[key].at_us <= horizon_us}
+            due = {key for key in self._seconds[second] if self.held[key].at_us <= horizon_us}
             self._seconds[second] -= due
             if not self._seconds[second]:
                 del self._seconds[second]
+            self._missing |= due
             for request_id in due:
-                request = self._missing[request_id] = self._open.pop(request_id)
-                yield request
+                yield self.held[request_id]
 
     def give_up(self, over: Callable[[OpenRequest], bool]) -> None:
         """Let go of missing requests whose time is over. They stay counted as missing."""
-        for request_id in [key for key, request in self._missing.items() if over(request)]:
-            del self._missing[request_id]
+        for request_id in [key for key in self._missing if over(self.held[key])]:
+            self._missing.remove(request_id)
+            del self.held[request_id]
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Rows `o/request` of what is open now and was not at the last call, or the other way round."""
-        held = self._open.keys() | self._missing.keys()
+        held = set(self.held)
         rows: dict[bytes, bytes | None] = {b"o/" + key.encode(): None for key in self._saved - held}
         for key in held - self._saved:
-            rows[b"o/" + key.encode()] = json.encode(self.get(key))
+            rows[b"o/" + key.encode()] = json.encode(self.held[key])
         self._saved = held
         return rows
 
@@ -91,10 +89,11 @@ class OpenRequests:
             if key.startswith(b"o/"):
                 request = json.decode(value, type=OpenRequest)
                 if now_us is not None and request.at_us + MISSING_AFTER_US <= now_us:
-                    self._missing[request.data.request_id] = request
+                    self.held[request.data.request_id] = request
+                    self._missing.add(request.data.request_id)
                 else:
                     self.open(request)
-        self._saved = self._open.keys() | self._missing.keys()
+        self._saved = set(self.held)
 
 
 class WaitingOutcome(NamedTuple):
@@ -150,7 +149,7 @@ class WaitingRoom:
 
     def take_reports(self, experiment_id: str, unit_id: str) -> list[WaitingReport]:
         """The reports that wait for this unit, in the order in which they came."""
-        if (experiment_id, unit_id) not in self._reports:
+        if not self._reports or (experiment_id, unit_id) not in self._reports:
             return []
         self._changed.add(_report_key(experiment_id, unit_id))
         return self._reports.pop((experiment_id, unit_id))

@@ -98,33 +98,35 @@ class PartitionFold:
         Raises: LogDamagedError where an offset is missing.
         """
         dead: list[DeadLetter] = []
-        folded = 0
+        first = position = self.position
         end, observe, digest = history.end, self._state.observe, self.digest
         behind = self.decisions_offset if self.decisions_offset > end else None
-        for record in records if behind is None else ():
-            offset, value = record.offset, record.value
-            if offset != self.position:
-                if offset < self.position:
-                    continue
-                raise self._gap()
-            try:
-                event = decode_observation(value)
-                needed = event.data.decisions_offset
-                if needed > end:
-                    behind = needed
-                    break
-                if needed > self._viewed:
-                    self._look(needed, history)
-                observe(offset, event)
-            except ContractError as exc:
-                dead.append(DeadLetter(offset, exc.code, str(exc)))
-            except UNDECODABLE as exc:
-                dead.append(DeadLetter(offset, malformed(exc).code, str(malformed(exc))))
-            digest = self.digest = chain(digest, offset, value)
-            self.position = offset + 1
-            folded += 1
+        try:
+            for record in records if behind is None else ():
+                offset, value = record.offset, record.value
+                if offset != position:
+                    if offset < position:
+                        continue
+                    raise self._gap(position)
+                try:
+                    event = decode_observation(value)
+                    needed = event.data.decisions_offset
+                    if needed > self._viewed:
+                        if needed > end:
+                            behind = needed
+                            break
+                        self._look(needed, history)
+                    observe(offset, event)
+                except ContractError as exc:
+                    dead.append(DeadLetter(offset, exc.code, str(exc)))
+                except UNDECODABLE as exc:
+                    dead.append(DeadLetter(offset, malformed(exc).code, str(malformed(exc))))
+                digest = chain(digest, offset, value)
+                position = offset + 1
+        finally:
+            self.position, self.digest = position, digest
         self._state.settle()
-        return FoldResult(dead, folded, behind)
+        return FoldResult(dead, position - first, behind)
 
     # What is published.
 
@@ -261,10 +263,10 @@ class PartitionFold:
         self._state.look(history.at(offset))
         self.decisions_offset = self._viewed = offset
 
-    def _gap(self) -> LogDamagedError:
+    def _gap(self, offset: int) -> LogDamagedError:
         return LogDamagedError(
-            f"the event at offset {self.position} is missing",
-            where=f"{OBSERVATIONS.name}/{self.partition}/{self.position}",
+            f"the event at offset {offset} is missing",
+            where=f"{OBSERVATIONS.name}/{self.partition}/{offset}",
             remedy="Restore the log from an export or a backup: nothing after it can be folded",
         )
 

@@ -14,6 +14,7 @@ __all__ = ["RouterValues", "fixed_point", "router_values"]
 
 _MICRO = ROUTER_METRICS["latency_ms"].scale
 _COST_SCALE = ROUTER_METRICS["cost"].scale
+_LIMIT = float(FIXED_POINT_LIMIT)
 
 RouterValues = tuple[int | None, int | None, int | None, int | None, int | None, int | None, int | None]
 """Of one outcome, in the order of ROUTER_METRICS."""
@@ -48,14 +49,18 @@ def router_values(measured: Measured, *, complete: bool) -> RouterValues:
     success = measured.success
     latency = measured.latency_ms if complete else None
     ttft, cost = measured.ttft_ms, measured.cost
+    # `_scaled` is written out: three calls for every outcome are a third of what this costs.
     if latency is not None:
-        latency = _scaled(latency, _MICRO, "latency_ms")
+        scaled = latency * _MICRO
+        latency = round(scaled) if -_LIMIT < scaled < _LIMIT else _scaled(latency, _MICRO, "latency_ms")
     if ttft is not None:
-        ttft = _scaled(ttft, _MICRO, "ttft_ms")
+        scaled = ttft * _MICRO
+        ttft = round(scaled) if -_LIMIT < scaled < _LIMIT else _scaled(ttft, _MICRO, "ttft_ms")
     if cost is not None:
-        cost = _scaled(cost, _COST_SCALE, "cost")
+        scaled = cost * _COST_SCALE
+        cost = round(scaled) if -_LIMIT < scaled < _LIMIT else _scaled(cost, _COST_SCALE, "cost")
     return (
-        None if success is None else int(success),
+        None if success is None else 1 if success else 0,
         latency,
         ttft,
         measured.input_tokens,
