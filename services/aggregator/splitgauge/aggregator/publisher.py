@@ -27,7 +27,7 @@ class Publisher:
     """The owner of some keys of one compacted topic."""
 
     def __init__(self, log: EventLog, topic: str, *, rank_of: Callable[[bytes], Rank | None]) -> None:
-        """`rank_of` reads the rank of a value; None for what this owner does not keep up (time buckets)."""
+        """`rank_of` reads the rank of a value; None for what this owner does not keep up."""
         self._log = log
         self._topic = topic
         self._rank_of = rank_of

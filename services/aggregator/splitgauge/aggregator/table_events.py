@@ -18,7 +18,15 @@ from splitgauge.schemas.errors import MalformedError
 from splitgauge.schemas.identifiers import table_id
 from splitgauge.schemas.tables import FOLD_VERSION
 
-__all__ = ["TableEvent", "dead_letter_event", "partial_key", "read_table_event", "table_event", "table_rank"]
+__all__ = [
+    "TableEvent",
+    "dead_letter_event",
+    "partial_key",
+    "read_table_event",
+    "table_event",
+    "table_rank",
+    "window_rank",
+]
 
 _TYPES: dict[str, EventType] = {
     "partial": "splitgauge.partial.v1",
@@ -107,8 +115,17 @@ def read_table_event(value: bytes) -> TableEvent:
 
 def table_rank(value: bytes) -> tuple[int, int] | None:
     """How new a partial or window is: (fold version, sum of positions). None for anything else."""
+    return _rank(value, {_TYPES["partial"], _TYPES["window"]})
+
+
+def window_rank(value: bytes) -> tuple[int, int] | None:
+    """The same of a window, whole or one of its time buckets."""
+    return _rank(value, {_TYPES["window"], _TYPES["window-buckets"]})
+
+
+def _rank(value: bytes, types: set[str]) -> tuple[int, int] | None:
     event = read_table_event(value)
-    if event.type not in {_TYPES["partial"], _TYPES["window"]}:
+    if event.type not in types:
         return None
     try:
         place = _places.decode(event.data)

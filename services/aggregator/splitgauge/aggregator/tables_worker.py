@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from splitgauge.aggregator.clock import DAY_US
 from splitgauge.aggregator.publisher import Publication, Publisher
-from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event, table_rank
+from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event, window_rank
 from splitgauge.aggregator.tables import Tables, buckets_of
 from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.schemas.codec import encode
@@ -20,6 +20,9 @@ __all__ = ["TablesWorker"]
 
 _ALL = -1
 """In the key of a time bucket: all partitions together."""
+
+_BucketPlace = tuple[str, int]
+"""Of a time bucket: experiment, and start in microseconds."""
 
 
 class TablesWorker:
@@ -33,11 +36,11 @@ class TablesWorker:
         self._instance = instance
         self._publish_interval_s = publish_interval_s
         self._tables = Tables()
-        self._buckets: dict[tuple[str, int], dict[int, BucketsData]] = {}
+        self._buckets: dict[_BucketPlace, dict[int, BucketsData]] = {}
         self._changed: set[str] = set()
-        self._changed_buckets: set[tuple[str, int]] = set()
+        self._changed_buckets: set[_BucketPlace] = set()
         self._moved = asyncio.Event()
-        self._publisher = Publisher(log, WINDOWS.name, rank_of=table_rank)
+        self._publisher = Publisher(log, WINDOWS.name, rank_of=window_rank)
 
     async def run(self) -> None:
         """Until cancelled. Raises: LogUnavailableError, LogDamagedError, MalformedError."""
@@ -47,7 +50,9 @@ class TablesWorker:
             positions[partition] = await self._catch_up(partition, start, end)
         standing = await self._publisher.standing()
         self._changed = {key for key in self._changed if standing.get(key) != self._rank(key)}
-        self._changed_buckets.clear()
+        self._changed_buckets = {
+            place for place in self._changed_buckets if standing.get(_bucket_key(place)) != self._bucket_rank(place)
+        }
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._publisher.watch(self._publish_again))
             tasks.create_task(self._follow(positions))
@@ -114,19 +119,18 @@ class TablesWorker:
     def _window_buckets(self) -> list[Publication]:
         changed, self._changed_buckets = sorted(self._changed_buckets), set()
         publications: list[Publication] = []
-        for experiment_id, start_us in changed:
-            bucket = buckets_of(self._buckets[experiment_id, start_us])
-            key = partial_key(experiment_id, _ALL, start_us)
+        for place in changed:
+            bucket, key = buckets_of(self._buckets[place]), _bucket_key(place)
             value = table_event(
                 "window-buckets",
                 encode(bucket.model_dump(mode="json")),
-                subject=experiment_id,
+                subject=bucket.experiment_id,
                 key=key,
                 positions=bucket.positions,
                 time=to_text(self._now_us()),
                 instance=self._instance,
             )
-            publications.append(Publication(key, (FOLD_VERSION, sum(bucket.positions.values())), value))
+            publications.append(Publication(key, self._bucket_rank(place), value))
         return publications
 
     def _forget_buckets(self) -> None:
@@ -139,7 +143,18 @@ class TablesWorker:
         window = self._tables.window(experiment_id)
         return window.fold_version, sum(window.positions.values())
 
+    def _bucket_rank(self, place: _BucketPlace) -> tuple[int, int]:
+        parts = self._buckets[place]
+        return FOLD_VERSION, sum(part.positions[partition] for partition, part in parts.items())
+
     def _publish_again(self, key: str) -> None:
         if key in self._tables.experiments:
             self._changed.add(key)
-            self._moved.set()
+        else:
+            self._changed_buckets |= {place for place in self._buckets if _bucket_key(place) == key}
+        self._moved.set()
+
+
+def _bucket_key(place: _BucketPlace) -> str:
+    experiment_id, start_us = place
+    return partial_key(experiment_id, _ALL, start_us)
