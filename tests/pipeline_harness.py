@@ -117,9 +117,10 @@ class Up:
 
     def limit_files(self, size_bytes: int | None) -> None:
         """As a full disk: no file grows beyond this size; None: as large as they like."""
-        _, most = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
-        soft = most if size_bytes is None else size_bytes
-        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, most))
+        for pid in (self.process.pid, *self.children()):
+            _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            soft = most if size_bytes is None else size_bytes
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, most))
 
     def children(self) -> list[int]:
         """Processes that it has started and that live."""

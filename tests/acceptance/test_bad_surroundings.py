@@ -4,6 +4,7 @@ Real processes. Each refusal names what is wrong and ends with a status; whateve
 """
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -191,19 +192,57 @@ async def test_ctrl_c_under_traffic_answers_what_is_in_flight_and_the_next_start
 ) -> None:
     folder = tmp_path / "data"
     async with measured_traffic(folder, endpoints) as (up, application):
-        assert up.children() == []
+        [measuring] = up.children()
         endpoints.delay_s = 0.5
         asked = asyncio.create_task(application.send(up, 8))
         await until(lambda: _assigned(folder, 68), what="their assignments are durable")
         assert await up.stop(signal.SIGINT) == 0, up.said()
         assert [answer.status for answer in await asked] == [200] * 8
         assert "Traceback" not in up.said()
+        assert not _lives(measuring)
     ended = [event for event in await observed(folder) if event.type == "splitgauge.outcome.v1"]
     assert len(ended) == len(application.answers)
     async with Up.running(folder) as up:
         assert {answer.status for answer in await application.send(up, 20)} == {200}
         await expect_consistent(folder)
         assert await up.stop(signal.SIGTERM) == 0, up.said()
+
+
+async def test_measuring_process_that_dies_is_started_again_and_loses_nothing(
+    tmp_path: Path, endpoints: Endpoints
+) -> None:
+    folder = tmp_path / "data"
+    async with measured_traffic(folder, endpoints) as (up, application):
+        [first] = up.children()
+        os.kill(first, signal.SIGKILL)
+        assert {answer.status for answer in await application.send(up, 40)} == {200}
+
+        async def another_one() -> bool:
+            return (await up.get("/readyz"))["ready"] is True and up.children() not in ([first], [])
+
+        await until(another_one, what="another process measures")
+        await expect_consistent(folder)
+        assert await up.stop() == 0, up.said()
+    assert f"ended with status {-signal.SIGKILL}" in up.said()
+
+
+async def test_measuring_process_ends_with_the_process_that_started_it(tmp_path: Path, endpoints: Endpoints) -> None:
+    async with measured_traffic(tmp_path / "data", endpoints) as (up, _):
+        [measuring] = up.children()
+        await up.kill()
+
+        async def gone() -> bool:
+            return not _lives(measuring)
+
+        await until(gone, what="the measuring process has ended")
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is a process of that number that has not ended (one that nobody has waited for has)."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("signals", [1, 2])

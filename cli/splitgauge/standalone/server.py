@@ -60,7 +60,7 @@ async def _serve(settings: StandaloneSettings) -> None:
 async def _run_beside_pipeline(
     settings: StandaloneSettings, log: SqliteEventLog, router: Router, listener: socket.socket
 ) -> None:
-    pipeline = Pipeline(log, clock=SYSTEM_CLOCK.now_us, settings=settings.analyzer, instance=settings.router.instance)
+    pipeline = Pipeline(settings.router.data_folder, settings=settings.analyzer, instance=settings.router.instance)
     console = Console(
         log,
         ConsoleSettings(instance=settings.router.instance),
@@ -82,7 +82,7 @@ async def _run_beside_pipeline(
             await console.stop()
     finally:
         trimming.cancel()
-        await asyncio.to_thread(pipeline.stop)
+        await pipeline.stop()
 
 
 async def _listen(settings: StandaloneSettings, app: object, listener: socket.socket) -> None:

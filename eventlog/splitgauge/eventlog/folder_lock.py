@@ -1,6 +1,7 @@
-"""One writing process per data folder: a lock file that the system releases when its process dies, however it dies.
+"""One writing process per data folder, and one child of it: lock files that the system releases when a process dies.
 
-Owns `lock`, which holds the owner's pid for people and for the error; what counts is the lock itself, not the file.
+Owns `lock` and `child.lock`, which hold the owner's pid for people and for the error; what counts is the lock itself,
+not the file.
 """
 
 import fcntl
@@ -9,20 +10,25 @@ from pathlib import Path
 
 from splitgauge.schemas.errors import LogInUseError, LogUnavailableError
 
-__all__ = ["FolderLock"]
+__all__ = ["CHILD", "OWNER", "FolderLock"]
+
+OWNER = "lock"
+"""Of the process that the folder belongs to."""
+CHILD = "child.lock"
+"""Of the one process that it lets write beside it."""
 
 
 class FolderLock:
     """The lock of a data folder, held until `release` or the end of the process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = OWNER) -> None:
         """Take it, and make the folder where there is none.
 
         Raises: LogInUseError naming the folder and the pid of its owner; LogUnavailableError for no usable folder.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as exc:
             raise LogUnavailableError(
                 f"the data folder cannot be used: {exc.strerror}",

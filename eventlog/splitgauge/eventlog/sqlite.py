@@ -1,4 +1,5 @@
-"""The event log embedded in the process: one SQLite file in a data folder, for one writing process and many readers.
+"""The event log embedded in the process: one SQLite file in a data folder, for one writing process (and one child of it
+that writes beside it) and many readers.
 
 Owns the adapter of the port and its rules for threads: appends from any event loop go to one writing thread, which
 commits them together; reads use a connection of their own thread. Knows nothing of what the events say.
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from splitgauge.eventlog.folder_lock import FolderLock
+from splitgauge.eventlog.folder_lock import CHILD, FolderLock
 from splitgauge.eventlog.groups import Groups, Store
 from splitgauge.eventlog.partitions import Layout, by_partition, partition_in, partitions_of
 from splitgauge.eventlog.port import Bounds, GroupMember, Record, StoredRecord
@@ -51,7 +52,7 @@ class SqliteEventLog:
         self._reader = Reader(folder / FILE_NAME)
         self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="log reader")
         self._groups = Groups(Store(self._read, self._committed, self._commit), wakeups)
-        self._watch = None if writing else _Watch(self._reader, wakeups)
+        self._watch = _Watch(self._reader, wakeups)
 
     @classmethod
     def open(cls, folder: Path, *, observation_partitions: int | None = None) -> Self:
@@ -60,7 +61,18 @@ class SqliteEventLog:
         Raises: LogInUseError naming the pid while another process has it open for writing; ContractError where the log
         was made with another number of partitions than wished; LogUnavailableError; LogDamagedError.
         """
-        lock = FolderLock(folder)
+        return cls._open_writing(folder, FolderLock(folder), observation_partitions)
+
+    @classmethod
+    def open_beside(cls, folder: Path) -> Self:
+        """Open the log for writing, too, as the one child of the process that has opened it.
+
+        Raises: LogInUseError while another child has it; else as `open`.
+        """
+        return cls._open_writing(folder, FolderLock(folder, CHILD), None)
+
+    @classmethod
+    def _open_writing(cls, folder: Path, lock: FolderLock, observation_partitions: int | None) -> Self:
         try:
             connection = open_writer(folder / FILE_NAME)
             layout = create(connection, folder / FILE_NAME, observation_partitions=observation_partitions)
@@ -139,8 +151,7 @@ class SqliteEventLog:
     ) -> AsyncIterator[list[StoredRecord]]:
         for partition in positions:
             self._table(topic, partition)
-        if self._watch:
-            self._watch.start()
+        self._watch.start()
         return follow(self._read, self._wakeups, topic, positions=positions, limit=limit)
 
     def join(self, topic: str, group: str) -> AbstractAsyncContextManager[GroupMember]:
@@ -162,8 +173,7 @@ class SqliteEventLog:
 
     async def close(self) -> None:
         self._closed = True
-        if self._watch:
-            await asyncio.to_thread(self._watch.stop)
+        await asyncio.to_thread(self._watch.stop)
         await asyncio.to_thread(self._threads.shutdown)
         self._reader.close()
         if self._writing:
