@@ -52,7 +52,7 @@ class SqliteEventLog:
         self._reader = Reader(folder / FILE_NAME)
         self._threads = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="log reader")
         self._groups = Groups(Store(self._read, self._committed, self._commit), wakeups)
-        self._watch = _Watch(self._reader, wakeups)
+        self._watch = None if writing else _Watch(self._reader, wakeups)
 
     @classmethod
     def open(cls, folder: Path, *, observation_partitions: int | None = None) -> Self:
@@ -87,6 +87,7 @@ class SqliteEventLog:
             apply=apply,
             weigh=weigh,
             committed=lambda jobs: wakeups.notify({job.topic for job in jobs if isinstance(job, Append)}),
+            others_committed=wakeups.notify_all,
         )
         return cls(folder, layout, wakeups=wakeups, writing=_Writing(lock, writer, checkpoints))
 
@@ -151,7 +152,8 @@ class SqliteEventLog:
     ) -> AsyncIterator[list[StoredRecord]]:
         for partition in positions:
             self._table(topic, partition)
-        self._watch.start()
+        if self._watch:
+            self._watch.start()
         return follow(self._read, self._wakeups, topic, positions=positions, limit=limit)
 
     def join(self, topic: str, group: str) -> AbstractAsyncContextManager[GroupMember]:
@@ -173,7 +175,8 @@ class SqliteEventLog:
 
     async def close(self) -> None:
         self._closed = True
-        await asyncio.to_thread(self._watch.stop)
+        if self._watch:
+            await asyncio.to_thread(self._watch.stop)
         await asyncio.to_thread(self._threads.shutdown)
         self._reader.close()
         if self._writing:

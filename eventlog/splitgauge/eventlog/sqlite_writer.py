@@ -7,6 +7,7 @@ tables. A transaction that fails is undone, and each of its jobs tried again alo
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -19,6 +20,9 @@ from splitgauge.schemas.errors import LogUnavailableError, SplitgaugeError
 __all__ = ["Writer"]
 
 Job = TypeVar("Job")
+
+LOOK_EVERY_S = 0.025
+"""How soon a commit of another process is noticed."""
 
 MOST_ROWS = 5_000
 """In one transaction, unless one job alone has more: bounds the time the first waits for the last, some 2 us each."""
@@ -41,6 +45,7 @@ class Writer(Generic[Job]):
         apply: Callable[[Connection, Sequence[Job]], Sequence[object]],
         weigh: Callable[[Job], int],
         committed: Callable[[Sequence[Job]], None],
+        others_committed: Callable[[], None] | None = None,
     ) -> None:
         """Start the thread.
 
@@ -50,12 +55,16 @@ class Writer(Generic[Job]):
             apply: writes all jobs and returns a result for each; runs in the thread, inside a transaction.
             weigh: how many rows a job writes.
             committed: told in the thread after each commit.
+            others_committed: told in the thread when another process has committed to the file; None: nobody asks.
         """
         self._connection = connection
         self._where = where
         self._apply = apply
         self._weigh = weigh
         self._committed = committed
+        self._others_committed = others_committed
+        self._version = 0
+        self._looked_s = 0.0
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -89,7 +98,7 @@ class Writer(Generic[Job]):
 
     def _next_group(self) -> list[_Waiting] | None:
         """What waits now, at least one; None when the writer is to end."""
-        first = self._queue.get()
+        first = self._first()
         if first is None:
             return None
         group = [first]
@@ -105,6 +114,30 @@ class Writer(Generic[Job]):
             group.append(waiting)
             rows += self._weigh(waiting.job)
         return group
+
+    def _first(self) -> _Waiting | None:
+        if self._others_committed is None:
+            return self._queue.get()
+        while True:
+            self._look(self._others_committed)
+            try:
+                return self._queue.get(timeout=LOOK_EVERY_S)
+            except queue.Empty:
+                continue
+
+    def _look(self, others_committed: Callable[[], None]) -> None:
+        """SQLite tells a connection of commits through others only: asked here, of other processes'."""
+        now_s = time.monotonic()
+        if now_s < self._looked_s + LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        try:
+            version = int(self._connection.rows("PRAGMA data_version")[0][0])
+        except (apsw.Error, SplitgaugeError):
+            return  # whoever reads or writes next meets it, and says so
+        if version != self._version:
+            self._version = version
+            others_committed()
 
     def _write(self, group: list[_Waiting]) -> None:
         outcomes: list[tuple[_Waiting, object]] = []
