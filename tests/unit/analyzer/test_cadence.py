@@ -40,6 +40,21 @@ def test_two_percent_more_units_are_enough() -> None:
     assert is_worth_logging(story.look(same(1020, 2), previous=before).data, before.data)
 
 
+def test_reports_of_units_that_were_there_before_are_enough() -> None:
+    """People send feedback after the traffic: the goal's units grow while nobody new comes."""
+    story = Story()
+    arms = ("control", "challenger")
+
+    def reported(units: int, upto: int) -> WindowData:
+        cells = {name: cell(1000, success=rate(1000, 0), correct=rate(units, units // 2)) for name in arms}
+        return window(cells, positions={0: upto})
+
+    before = story.accepted(reported(500, 1))
+
+    assert not is_worth_logging(story.look(reported(508, 2), previous=before).data, before.data)
+    assert is_worth_logging(story.look(reported(510, 2), previous=before).data, before.data)
+
+
 def test_no_units_are_no_growth() -> None:
     story = Story()
     before = story.accepted(window(positions={}))

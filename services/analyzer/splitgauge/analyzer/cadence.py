@@ -18,11 +18,14 @@ def is_worth_logging(look: AnalysisData, previous: AnalysisData | None) -> bool:
     """Whether `look` goes to the log after `previous`, the last accepted one.
 
     It does when the verdict, the health or the experiment's state changed (a decision has to stand on the state as it
-    is), when the units have grown by 2 %, or when 60 s have passed.
+    is), when the units, or those with data on the goal, have grown by 2 %, or when 60 s have passed.
     """
     if previous is None or look.revision != previous.revision or _gist(look) != _gist(previous):
         return True
-    if look.positions != previous.positions and _units(look) >= _units(previous) * (1 + _GROWTH):
+    grown = any(
+        now >= before * (1 + _GROWTH) for now, before in zip(_units(look), _units(previous), strict=True) if now
+    )
+    if look.positions != previous.positions and grown:
         return True
     passed_us = instants.from_text(look.looked_at) - instants.from_text(previous.looked_at)
     return passed_us >= LOG_EVERY_S * instants.SECOND_US
@@ -45,5 +48,7 @@ def _gist(look: AnalysisData) -> tuple[object, ...]:
     )
 
 
-def _units(look: AnalysisData) -> int:
-    return sum(variant.units for variant in look.variants.values())
+def _units(look: AnalysisData) -> tuple[int, int]:
+    """Exposed, and with data on the goal: reports may come when nobody new does."""
+    exposed = sum(variant.units for variant in look.variants.values())
+    return exposed, sum(one.units + one.units_against for one in look.comparisons if one.role == "goal")
