@@ -35,6 +35,7 @@ from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.schemas.topics import OBSERVATIONS
 from splitgauge.schemas.workload import Workload
+from splitgauge.standalone.measuring import COLLECTION
 
 START_US = 1_790_000_000_000_000
 PARTIAL_EVERY = 10_000
@@ -237,6 +238,8 @@ def memory_per_unit() -> float:
 async def run(requests: int, rounds: int) -> int:
     """Print the table. Returns 1 if the fold misses its target on any row."""
     history = decisions()
+    gc.freeze()
+    gc.set_threshold(*COLLECTION)
     print(f"{'units':>10} {'events':>9} {'bare us':>8} {'fold us':>8} {'ratio':>6} {'frozen':>7}")
     worst = 1.0
     for units in (600, requests // 3, 10**9):
