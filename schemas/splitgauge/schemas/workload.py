@@ -1,5 +1,6 @@
 """What a workload is: an inference configuration that callers ask for and variants run."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator
@@ -9,6 +10,22 @@ from splitgauge.schemas.model import Specification
 __all__ = ["Overrides", "Price", "SystemPrompt", "Workload", "WorkloadConfiguration", "WorkloadId"]
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"})
+_ROUTER_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, 5.6.2: what a header's name is made of."""
 
 WorkloadId = (
     Annotated[int, Field(ge=0, strict=True)]
@@ -51,8 +68,8 @@ class Overrides(Specification):
 
     @field_validator("headers")
     @classmethod
-    def _no_secret_headers(cls, headers: dict[str, str]) -> dict[str, str]:
-        return _without_secrets(headers)
+    def _headers_can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        return _sendable(headers)
 
 
 class WorkloadConfiguration(Specification):
@@ -82,8 +99,8 @@ class WorkloadConfiguration(Specification):
 
     @field_validator("headers")
     @classmethod
-    def _no_secret_headers(cls, headers: dict[str, str]) -> dict[str, str]:
-        return _without_secrets(headers)
+    def _headers_can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        return _sendable(headers)
 
     def overridden(self, overrides: Overrides) -> "WorkloadConfiguration":
         """This configuration with a variant's changes; its parameters win over the caller's."""
@@ -118,9 +135,21 @@ class Workload(WorkloadConfiguration):
         return WorkloadConfiguration.model_validate(self.model_dump(exclude={"id", "name"}))
 
 
-def _without_secrets(headers: dict[str, str]) -> dict[str, str]:
-    secret = sorted(name for name in headers if name.lower() in _SECRET_HEADERS)
-    if secret:
-        message = f"header {secret[0]} holds a secret, and what is written here is kept; use `credential`"
-        raise ValueError(message)
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if fault := _header_fault(name, value):
+            message = f"header {name!r} {fault}"
+            raise ValueError(message)
     return headers
+
+
+def _header_fault(name: str, value: str) -> str | None:
+    if _TOKEN.fullmatch(name) is None:
+        return "is no HTTP header name: letters, digits and !#$%&'*+-.^_`|~ only, at least one"
+    if name.lower() in _SECRET_HEADERS:
+        return "holds a secret, and what is written here is kept; use `credential`"
+    if name.lower() in _ROUTER_HEADERS:
+        return "is about the connection or the body, which the router sets for every request; leave it out"
+    if any(character in value for character in "\r\n\0"):
+        return "has a line break or NUL in its value, which would end the header early; write it in one line"
+    return None

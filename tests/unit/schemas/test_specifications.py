@@ -51,6 +51,41 @@ class TestWorkload:
         assert base.forced_parameters == {}
 
     @pytest.mark.parametrize(
+        ("name", "value", "why"),
+        [
+            *[
+                (name, "1", "the router sets")
+                for name in (
+                    "Content-Length",
+                    "Transfer-Encoding",
+                    "Host",
+                    "Connection",
+                    "Upgrade",
+                    "TE",
+                    "Trailer",
+                    "Expect",
+                    "Keep-Alive",
+                    "Proxy-Connection",
+                )
+            ],
+            *[(name, "1", "no HTTP header name") for name in ("", "a b", "a:", "x\n", "é")],
+            *[("x-a", value, "line break or NUL") for value in ("a\r\nHost: b", "a\n", "a\r", "a\0")],
+            ("Cookie", "a=b", "use `credential`"),
+        ],
+    )
+    @pytest.mark.parametrize("model", [Workload, Overrides])
+    def test_headers_that_cannot_be_sent_are_refused(
+        self, model: type[Workload | Overrides], name: str, value: str, why: str
+    ) -> None:
+        written = {**(WORKLOAD if model is Workload else {}), "headers": {"x-fine": "1", name: value}}
+        with pytest.raises(InvalidError) as refused:
+            validated(model, written)
+        (error,) = refused.value.errors
+        assert error["where"] == "/headers"
+        assert error["detail"].startswith(f"header {name!r} ")
+        assert why in error["detail"]
+
+    @pytest.mark.parametrize(
         ("changes", "where"),
         [
             ({"id": -1}, "/id"),
