@@ -45,9 +45,9 @@ def apply_document(client: Client, document: Document) -> Applied:
 def _apply_workload(client: Client, document: Document) -> Outcome:
     wanted = document.definition.model_dump(mode="json", exclude_none=True)
     path = path_of("workloads", document.id)
-    found = client.find(path)
+    found = client.find(path, "id", "provider", "url", "revision")
     if found is None:
-        client.call("POST", path_of("workloads"), wanted)
+        client.call("POST", path_of("workloads"), wanted, needs=("id", "revision"))
         return "created"
     known = Workload.model_validate({key: value for key, value in found.body.items() if key in Workload.model_fields})
     if _same(known.model_dump(mode="json", exclude_none=True), wanted):
@@ -64,16 +64,16 @@ def _same(known: dict[str, Any], wanted: dict[str, Any]) -> bool:
 def _apply_experiment(client: Client, document: Document) -> Applied:
     wanted = document.definition.model_dump(mode="json", exclude_none=True)
     path = path_of("ab-tests", document.id)
-    found = client.find(path)
+    found = client.find(path, "id", "status", "specification")
     outcome: Outcome
     if found is None or found.body["status"] == "discarded":
-        outcome, found = "created", client.call("POST", path_of("ab-tests"), wanted)
+        outcome, found = "created", client.call("POST", path_of("ab-tests"), wanted, needs=("id", "status"))
     else:
         known = ExperimentSpecification.model_validate(found.body["specification"])
         patch = merge_patch(known.model_dump(mode="json", exclude_none=True), wanted)
         outcome = "changed" if patch else "unchanged"
         if patch:
-            found = client.call("PATCH", path, patch, headers=_if_match(found))
+            found = client.call("PATCH", path, patch, headers=_if_match(found), needs=("id", "status"))
     start = document.activate and found.body["status"] == "draft"
     if start:
         client.call("POST", f"{path}/activate", headers=_if_match(found))

@@ -5,6 +5,7 @@ Owns the mapping of what can go wrong on the way; knows no route.
 
 import http.client
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
@@ -56,23 +57,35 @@ class Client:
         self._base = parts.path.rstrip("/")
         self._host, self._port, self._secure = parts.hostname, port, parts.scheme == "https"
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, *needs: str) -> Answer:
         """Read."""
-        return self.call("GET", path)
+        return self.call("GET", path, needs=needs)
 
-    def find(self, path: str) -> Answer | None:
+    def find(self, path: str, *needs: str) -> Answer | None:
         """Read; None where there is nothing. Raises: as `call` for all else."""
         try:
-            return self.call("GET", path)
+            return self.call("GET", path, needs=needs)
         except RefusedError as exc:
             if exc.code == "not-found":
                 return None
             raise
 
-    def call(self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: dict[str, str] | None = None,
+        needs: Collection[str] = (),
+    ) -> Answer:
         """One request.
 
-        Raises: UnreachableError where nothing answers; RefusedError with the server's own words for 4xx and 5xx.
+        Args:
+            needs: fields that the answer of a Splitgauge server has.
+
+        Raises: UnreachableError where nothing answers, or something else does; RefusedError with the server's own words
+            for 4xx and 5xx.
         """
         connection = self._connect()
         sent = {"Accept": "application/json", **(headers or {})}
@@ -90,7 +103,12 @@ class Client:
             ) from exc
         finally:
             connection.close()
-        return self._answer(response, content)
+        answer = self._answer(response, content)
+        found = answer.body
+        fields = set(cast("dict[str, Any]", found)) if isinstance(found, dict) else set[str]()
+        if not fields.issuperset(needs):
+            raise self._stranger(f"status {answer.status}, and JSON of another kind")
+        return answer
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._secure:
@@ -101,14 +119,17 @@ class Client:
         try:
             body = orjson.loads(content) if content else None
         except orjson.JSONDecodeError as exc:
-            raise UnreachableError(
-                f"what answers is no Splitgauge: status {response.status}, and no JSON",
-                where=self.url,
-                remedy="Name the address that `splitgauge up` printed",
-            ) from exc
+            raise self._stranger(f"status {response.status}, and no JSON") from exc
         if response.status >= 400:
             raise _refused(response.status, body)
         return Answer(response.status, body, response.getheader("ETag"))
+
+    def _stranger(self, answered: str) -> UnreachableError:
+        return UnreachableError(
+            f"what answers is not a Splitgauge server: {answered}",
+            where=self.url,
+            remedy="Name the address that `splitgauge up` printed",
+        )
 
 
 def _refused(status: int, body: Any) -> RefusedError:  # noqa: ANN401 - any JSON value

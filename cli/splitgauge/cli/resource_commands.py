@@ -23,6 +23,9 @@ experiments = typer.Typer(no_args_is_help=True, help="Experiments: list, show, s
 
 WorkloadId = Annotated[str, typer.Argument(help="Id or name of the workload.", metavar="WORKLOAD")]
 ExperimentId = Annotated[str, typer.Argument(help="Id of the experiment.", metavar="EXPERIMENT")]
+_CHANGED = ("id", "status", "winner", "variants")
+"""Of an experiment after a change: what is told of it."""
+
 Variant = Annotated[str | None, typer.Option("--variant", help="Which variant.", show_default=False)]
 
 
@@ -80,14 +83,14 @@ def list_workloads(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 @guarded
 def show_workload(workload: WorkloadId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """One workload: its definition, and what it serves."""
-    _show(Client(url).get(path_of("workloads", workload)), as_json=as_json)
+    _show(Client(url).get(path_of("workloads", workload), "id", "revision"), as_json=as_json)
 
 
 @workloads.command("delete")
 @guarded
 def delete_workload(workload: WorkloadId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Retire a workload: no traffic any more."""
-    answer = Client(url).call("DELETE", path_of("workloads", workload))
+    answer = Client(url).call("DELETE", path_of("workloads", workload), needs=("id", "retired"))
     if as_json:
         print_json(answer.body)
     else:
@@ -116,14 +119,16 @@ def list_experiments(
 @guarded
 def show_experiment(experiment: ExperimentId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """One experiment: where it stands, and its specification with all defaults."""
-    _show(Client(url).get(path_of("ab-tests", experiment)), as_json=as_json)
+    _show(Client(url).get(path_of("ab-tests", experiment), "id", "revision"), as_json=as_json)
 
 
 @experiments.command("results")
 @guarded
 def results(experiment: ExperimentId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Numbers per variant, and what follows from them."""
-    body = Client(url).get(path_of("ab-tests", experiment) + "/results").body
+    body = (
+        Client(url).get(path_of("ab-tests", experiment) + "/results", "id", "variants", "comparisons", "verdict").body
+    )
     if as_json:
         print_json(body)
     else:
@@ -165,7 +170,12 @@ def weights(
     as_json: AsJson = False,
 ) -> None:
     """Re-weight: the fewest units change their variant."""
-    answer = Client(url).call("PUT", f"{path_of('ab-tests', experiment)}/weights", read_numbers(pairs, where="WEIGHT"))
+    answer = Client(url).call(
+        "PUT",
+        f"{path_of('ab-tests', experiment)}/weights",
+        read_numbers(pairs, where="WEIGHT"),
+        needs=_CHANGED,
+    )
     _print_changed(answer, as_json=as_json)
 
 
@@ -185,7 +195,7 @@ def dismiss(experiment: ExperimentId, reason: Reason = None, url: Url = DEFAULT_
 
 def _answer_recommendation(url: str, experiment: str, verb: str, *, reason: str | None, as_json: bool) -> None:
     client, path = Client(url), path_of("ab-tests", experiment)
-    found = client.get(path)
+    found = client.get(path, "id", "recommendation")
     standing = found.body["recommendation"]
     if standing is None:
         raise ConflictError(
@@ -197,6 +207,7 @@ def _answer_recommendation(url: str, experiment: str, verb: str, *, reason: str 
         f"{path}/recommendations/{quote(standing['id'], safe='')}/{verb}",
         {"reason": reason} if reason else None,
         headers={"If-Match": found.etag or "*"},
+        needs=_CHANGED,
     )
     _print_changed(answer, as_json=as_json)
 
@@ -216,7 +227,7 @@ _add_action("complete", "End it and leave the base workload as it is.")
 
 def _act(url: str, experiment: str, action: str, *, as_json: bool, **said: str | None) -> None:
     body = {key: value for key, value in said.items() if value is not None}
-    answer = Client(url).call("POST", f"{path_of('ab-tests', experiment)}/{action}", body or None)
+    answer = Client(url).call("POST", f"{path_of('ab-tests', experiment)}/{action}", body or None, needs=_CHANGED)
     _print_changed(answer, as_json=as_json)
 
 
@@ -233,7 +244,7 @@ def _all(client: Client, path: str, query: str = "") -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     after: int | None = 0
     while after is not None:
-        page = client.get(f"{path}?limit=1000&after={after}{query}").body
+        page = client.get(f"{path}?limit=1000&after={after}{query}", "items", "next").body
         items += page["items"]
         after = page["next"]
     return items

@@ -4,6 +4,9 @@ import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,27 @@ WORKLOAD = "kind: workload\nid: 1\nprovider: webhook\nurl: http://127.0.0.1:9/\n
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@contextmanager
+def answering(body: bytes) -> Generator[str]:
+    """A web server that answers one request with this JSON."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(head + body)
+            # A request may come in two pieces: closing before both are read would reset the connection.
+            while connection.recv(65_536):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.join()
 
 
 def test_nobody_listens(alone: CommandLine) -> None:
@@ -45,6 +69,32 @@ def test_something_else_listens(alone: CommandLine) -> None:
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err.count("\n")) == (4, "", 1)
     assert err.startswith("error: no server answers")
+
+
+@pytest.mark.parametrize("body", [b'{"message":"hello"}', b"[]", b"null"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["workloads", "list"],
+        ["workloads", "list", "--json"],
+        ["workloads", "delete", "x"],
+        ["experiments", "show", "x"],
+        ["experiments", "results", "x"],
+        ["experiments", "results", "x", "--json"],
+        ["experiments", "pause", "x"],
+        ["experiments", "confirm", "x"],
+        ["apply", "-f", "f.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_server_of_something_else_is_named(alone: CommandLine, arguments: list[str], body: bytes) -> None:
+    (alone.folder / "f.yaml").write_text(WORKLOAD)
+    with answering(body) as url:
+        run = alone.run(*arguments, "--url", url)
+
+    assert (run.status, run.out, run.err.count("\n")) == (4, "", 1)
+    for words in ("what answers is not a Splitgauge server", url, "Name the address that `splitgauge up` printed"):
+        assert words in run.err
 
 
 @pytest.mark.parametrize(
