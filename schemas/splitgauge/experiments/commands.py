@@ -180,6 +180,12 @@ def _resolve(
             where=f"/variants/{place}",
             remedy="Take a workload of the same provider: requests are not translated between them",
         )
+    if configuration.provider == "openai" and "?" in (variant.overrides.url or ""):
+        raise ContractError(
+            f"variant {variant.name!r} is an openai workload, whose url is a base that paths are added to",
+            where=f"/variants/{place}/overrides/url",
+            remedy="Write the url without a query",
+        )
     return configuration.overridden(variant.overrides)
 
 

@@ -2,8 +2,9 @@
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
 from splitgauge.schemas.model import Specification
 
@@ -66,6 +67,11 @@ class Overrides(Specification):
     timeout_s: float | None = Field(default=None, gt=0, le=3600)
     price: Price | None = None
 
+    @field_validator("url")
+    @classmethod
+    def _url_can_be_called(cls, url: str | None) -> str | None:
+        return None if url is None else _callable(url)
+
     @field_validator("headers")
     @classmethod
     def _headers_can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
@@ -97,10 +103,22 @@ class WorkloadConfiguration(Specification):
     timeout_s: float = Field(default=60.0, gt=0, le=3600, description="until the whole answer is there")
     price: Price = Price()
 
+    @field_validator("url")
+    @classmethod
+    def _url_can_be_called(cls, url: str) -> str:
+        return _callable(url)
+
     @field_validator("headers")
     @classmethod
     def _headers_can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
         return _sendable(headers)
+
+    @model_validator(mode="after")
+    def _url_fits_provider(self) -> "WorkloadConfiguration":
+        if self.provider == "openai" and "?" in self.url:
+            message = "the url of an openai workload is a base that paths are added to: write it without a query"
+            raise ValueError(message)
+        return self
 
     def overridden(self, overrides: Overrides) -> "WorkloadConfiguration":
         """This configuration with a variant's changes; its parameters win over the caller's."""
@@ -133,6 +151,33 @@ class Workload(WorkloadConfiguration):
     def configuration(self) -> WorkloadConfiguration:
         """Without id and name."""
         return WorkloadConfiguration.model_validate(self.model_dump(exclude={"id", "name"}))
+
+
+def _callable(url: str) -> str:
+    if fault := _url_fault(url):
+        message = f"the url {fault}"
+        raise ValueError(message)
+    return url
+
+
+def _url_fault(url: str) -> str | None:
+    # urlsplit drops line breaks and tabs: what was judged would not be what is called.
+    if any(character.isspace() or not character.isprintable() or character == "\\" for character in url):
+        return "has a space, a control character or a backslash; percent-encode it"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        return f"cannot be taken apart: {exc}"
+    if "@" in parts.netloc:
+        return "holds a user or a password, and what is written here is kept; use `credential`"
+    if not host:
+        return "has no host"
+    if port == 0:
+        return "has port 0, which nothing listens on"
+    if "#" in url:
+        return "has a fragment, which is never sent; leave it out"
+    return None
 
 
 def _sendable(headers: dict[str, str]) -> dict[str, str]:

@@ -242,6 +242,19 @@ class TestWorkloads:
         with pytest.raises(ContractError, match="speaks openai, its base workload webhook"):
             chronicle.define(variants=variants)
 
+    def test_overridden_url_has_to_fit_the_provider(self) -> None:
+        chronicle = prepared()
+        base = workload("o", provider="openai", url="http://127.0.0.1:9/v1")
+        chronicle.accept(commands.define_workload(chronicle.registry, base, by()))
+        overridden = {"url": "http://127.0.0.1:9/v1?a=1"}
+        variants = [
+            {"name": "control", "workload_id": "o", "weight": 1},
+            {"name": "b", "workload_id": "o", "weight": 1, "overrides": overridden},
+        ]
+        with pytest.raises(ContractError, match="paths are added to") as refused:
+            chronicle.define(base="o", variants=variants)
+        assert refused.value.where == "/variants/1/overrides/url"
+
 
 class TestDefinition:
     def test_specification_of_another_experiment_is_ignored(self) -> None:

@@ -51,6 +51,41 @@ class TestWorkload:
         assert base.forced_parameters == {}
 
     @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("https://user:password@host/v1", "use `credential`"),
+            ("https://user@host/v1", "use `credential`"),
+            ("https://host/v1#top", "a fragment"),
+            ("https://host/v1#", "a fragment"),
+            ("http://host:65536/v1", "cannot be taken apart: Port out of range"),
+            ("http://host:port/v1", "cannot be taken apart: Port could not be cast"),
+            ("http://host:0/v1", "has port 0"),
+            ("http://:80/v1", "has no host"),
+            *[(f"http://ho{character}st/v1", "percent-encode") for character in " \t\n\0\\"],
+            ("http://[::1", "cannot be taken apart: Invalid IPv6 URL"),
+        ],
+    )
+    @pytest.mark.parametrize("model", [Workload, Overrides])
+    def test_urls_that_cannot_be_called_are_refused(
+        self, model: type[Workload | Overrides], url: str, why: str
+    ) -> None:
+        with pytest.raises(InvalidError) as refused:
+            validated(model, {**(WORKLOAD if model is Workload else {}), "url": url})
+        (error,) = refused.value.errors
+        assert error["where"] == "/url"
+        assert why in error["detail"]
+        assert "password@" not in error["detail"]
+
+    @pytest.mark.parametrize("url", ["http://[::1]:8080/v1", "https://host", "http://host:65535/a@b:c"])
+    def test_urls_that_can_be_called_are_kept_as_written(self, url: str) -> None:
+        assert (workload(url=url).url, Overrides(url=url).url) == (url, url)
+
+    def test_query_is_for_webhooks_only(self) -> None:
+        assert workload(provider="webhook", url="http://host/hook?a=1").url == "http://host/hook?a=1"
+        with pytest.raises(InvalidError, match="without a query"):
+            workload(provider="openai", url="https://host/v1?a=1")
+
+    @pytest.mark.parametrize(
         ("name", "value", "why"),
         [
             *[
