@@ -20,7 +20,8 @@ def up_command(
     data: DataFolder = None,
     host: Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)] = None,
     port: Annotated[
-        int | None, typer.Option(help="Where to listen; 0: a free port, printed.", show_default=False)
+        int | None,
+        typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False),
     ] = None,
 ) -> int:
     """Run everything in this process, on the embedded log, until Ctrl-C."""

@@ -21,8 +21,16 @@ __all__ = ["apply_command", "experiments", "workloads"]
 workloads = typer.Typer(no_args_is_help=True, help="What callers can ask for: list, show, delete.")
 experiments = typer.Typer(no_args_is_help=True, help="Experiments: list, show, steer, results.")
 
-WorkloadId = Annotated[str, typer.Argument(help="Id or name of the workload.", metavar="WORKLOAD")]
-ExperimentId = Annotated[str, typer.Argument(help="Id of the experiment.", metavar="EXPERIMENT")]
+
+def _some(value: str) -> str:
+    """An empty id would ask for the list of all."""
+    if not value:
+        raise typer.BadParameter("it is empty; name one, as `list` shows them")
+    return value
+
+
+WorkloadId = Annotated[str, typer.Argument(help="Id or name of the workload.", metavar="WORKLOAD", callback=_some)]
+ExperimentId = Annotated[str, typer.Argument(help="Id of the experiment.", metavar="EXPERIMENT", callback=_some)]
 _CHANGED = ("id", "status", "winner", "variants")
 """Of an experiment after a change: what is told of it."""
 
@@ -36,6 +44,8 @@ def apply_command(
 ) -> int:
     """Define or change workloads and draft experiments as a file says; what is so already stays untouched."""
     documents = read_documents(file)
+    if not documents:
+        raise typer.BadParameter(f"{file} holds no document: nothing to apply", param_hint="'-f' / '--file'")
     client = Client(url)
     applied = [apply_document(client, document) for document in documents]
     if as_json:
@@ -290,4 +300,8 @@ def _serves(workload: dict[str, Any]) -> str:
 
 
 def _split(experiment: dict[str, Any]) -> str:
-    return ", ".join(f"{variant['name']} {variant['traffic_percent']:g} %" for variant in experiment["variants"])
+    return ", ".join(f"{variant['name']} {_percent(variant['traffic_percent'])}" for variant in experiment["variants"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:g} %"

@@ -103,7 +103,14 @@ def test_server_of_something_else_is_named(alone: CommandLine, arguments: list[s
         ["nonsense"],
         ["workloads", "show"],
         ["tail"],
+        ["workloads", "show", ""],
+        ["workloads", "delete", ""],
+        ["experiments", "show", ""],
+        ["experiments", "results", ""],
+        ["experiments", "pause", ""],
         ["up", "--port", "x"],
+        ["up", "--port", "99999"],
+        ["up", "--port", "-1"],
         ["apply"],
         ["tail", "decisions", "-n", "-1"],
     ],
@@ -151,6 +158,15 @@ def test_bad_document_is_named_with_its_line(alone: CommandLine, text: str, line
 
     assert (run.status, run.out, run.err.count("\n")) == (1, "", 1)
     assert run.err.startswith(line), run.err
+
+
+@pytest.mark.parametrize("text", ["", "---\n", "# later\n"], ids=["nothing", "empty document", "comment"])
+def test_file_without_documents_is_no_success(alone: CommandLine, text: str) -> None:
+    (alone.folder / "f.yaml").write_text(text)
+    run = alone.run("apply", "-f", "f.yaml")
+
+    assert (run.status, run.out) == (2, "")
+    assert "f.yaml holds no document: nothing to apply" in " ".join(run.err.replace("│", " ").split())
 
 
 def test_experiment_without_an_id_cannot_be_applied_again(alone: CommandLine) -> None:
