@@ -191,3 +191,14 @@ def test_data_folder_of_a_running_server_is_refused(up: CommandLine) -> None:
     assert refused.status == 1
     assert refused.err.startswith("error: ")
     assert "pid" in refused.err or "process" in refused.err
+
+
+def test_huge_weights_are_percentages_too(up: CommandLine) -> None:
+    huge = EXPERIMENT.format(base="w-huge", id="huge").replace("weight: 1", "weight: 1.0e+308")
+    text = WORKLOAD.format(base="w-huge", path="a") + huge.replace("activate: true", "activate: false")
+    (up.folder / "huge.yaml").write_text(text)
+    applied = up.run("apply", "-f", "huge.yaml")
+    listed = up.run("experiments", "list")
+
+    assert (applied.status, listed.status) == (0, 0)
+    assert "control 50 %, challenger 50 %" in next(line for line in listed.out.splitlines() if line.startswith("huge "))

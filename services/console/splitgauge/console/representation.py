@@ -2,6 +2,7 @@
 idempotency key, rendered from the state back then, is the same answer.
 """
 
+from fractions import Fraction
 from typing import Any
 
 from splitgauge.experiments.assignment import SLOTS
@@ -78,9 +79,10 @@ def traffic_percents(state: ExperimentState) -> dict[str, float]:
     """What each variant gets of the split: of a draft as its weights say, else as the slots stand."""
     if state.epochs:
         return {name: number(100 * share) for name, share in state.table.shares().items()}
-    weights = state.specification.weights
+    # Fractions, because the sum of finite weights can be beyond the largest float.
+    weights = {name: Fraction(weight) for name, weight in state.specification.weights.items()}
     total = sum(weights.values())
-    return {name: number(round(100 * weight / total, 2)) for name, weight in weights.items()}
+    return {name: number(round(float(100 * weight / total), 2)) for name, weight in weights.items()}
 
 
 def number(value: float) -> float:
