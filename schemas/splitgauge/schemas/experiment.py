@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from splitgauge.schemas.metric import ROUTER_METRICS, Metric
-from splitgauge.schemas.model import Name, Specification
+from splitgauge.schemas.model import Name, Specification, Title
 from splitgauge.schemas.workload import Overrides, WorkloadConfiguration, WorkloadId
 
 __all__ = [
@@ -35,8 +35,8 @@ class VariantSpecification(Specification):
     workload_id: WorkloadId | None = None
     workload: WorkloadConfiguration | None = None
     overrides: Overrides = Overrides()
-    weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    traffic_percent: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    weight: float | None = Field(default=None, strict=True, ge=0, allow_inf_nan=False)
+    traffic_percent: float | None = Field(default=None, strict=True, ge=0, le=100, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "VariantSpecification":
@@ -137,7 +137,7 @@ class TrafficShare(Specification):
 class ExperimentSpecification(Specification):
     """One control and one or more challengers on a base workload, what is measured, and who decides when."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: Title = Field(min_length=1, max_length=200)
     id: Name | None = None
     base_workload_id: WorkloadId
     variants: tuple[VariantSpecification, ...] = Field(min_length=2, max_length=20)

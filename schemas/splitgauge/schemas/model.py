@@ -4,6 +4,7 @@ A misspelt guardrail must not pass silently; a reader of tomorrow's events must 
 """
 
 from typing import Annotated, Any
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
 
@@ -11,7 +12,7 @@ from splitgauge.schemas import instants
 from splitgauge.schemas.codec import MAX_SAFE_INTEGER
 from splitgauge.schemas.errors import MalformedError
 
-__all__ = ["BigInteger", "EventData", "Instant", "Name", "Specification"]
+__all__ = ["BigInteger", "EventData", "Instant", "Name", "Specification", "Title"]
 
 
 class Specification(BaseModel):
@@ -34,6 +35,15 @@ def _instant(text: str) -> str:
     return text
 
 
+def _title(text: str) -> str:
+    # Terminals act on control characters, and half a surrogate pair cannot be encoded.
+    fault = next((character for character in text if category(character) in {"Cc", "Cs", "Zl", "Zp"}), None)
+    if fault is not None:
+        message = f"a name is one line of printable text; this one has U+{ord(fault):04X}"
+        raise ValueError(message)
+    return text
+
+
 def _integer(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds; pydantic judges the rest
     return int(value) if isinstance(value, str) and value.lstrip("-").isdecimal() else value
 
@@ -52,3 +62,6 @@ BigInteger = Annotated[
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Of a variant or a metric: letters, digits, `.`, `_`, `-`; it becomes a header value and a JSON key."""
+
+Title = Annotated[str, AfterValidator(_title)]
+"""A name that people read: one line, without control characters."""

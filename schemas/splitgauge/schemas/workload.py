@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
-from splitgauge.schemas.model import Specification
+from splitgauge.schemas.model import Specification, Title
 
 __all__ = ["Overrides", "Price", "SystemPrompt", "Workload", "WorkloadConfiguration", "WorkloadId"]
 
@@ -140,7 +140,7 @@ class Workload(WorkloadConfiguration):
     """A workload as it is defined: a configuration with an id and a name."""
 
     id: WorkloadId
-    name: str = Field(default="", max_length=200, description="callers may ask for it by this name, too")
+    name: Title = Field(default="", max_length=200, description="callers may ask for it by this name, too")
 
     @property
     def key(self) -> str:

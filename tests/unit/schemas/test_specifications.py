@@ -1,5 +1,6 @@
 """Workloads and experiments as people write them: defaults, and what is refused, with its place."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -145,6 +146,19 @@ class TestWorkload:
         assert [error["where"] for error in refused.value.errors] == [where]
 
 
+class TestName:
+    @pytest.mark.parametrize("make", [workload, experiment])
+    @pytest.mark.parametrize("character", ["\n", "\t", "\0", "\x1b", "\x7f", "\x9b", "\u2028", "\ud800"])
+    def test_control_characters_are_refused(self, make: Callable[..., object], character: str) -> None:
+        with pytest.raises(InvalidError) as refused:
+            make(name=f"a{character}b")
+        assert [error["where"] for error in refused.value.errors] == ["/name"]
+
+    @pytest.mark.parametrize("name", ["Größe 中文 👩‍🔬", "a b", "-"])
+    def test_any_other_text_is_kept(self, name: str) -> None:
+        assert (workload(name=name).name, experiment(name=name).name) == (name, name)
+
+
 class TestExperiment:
     def test_defaults(self) -> None:
         made = experiment()
@@ -169,6 +183,15 @@ class TestExperiment:
         both = variants({"name": "control"}, {"workload_id": 42})
         assert experiment(variants=both).control_name == "control"
         assert experiment(variants=both, control="b").control_name == "b"
+
+    @pytest.mark.parametrize("field", ["weight", "traffic_percent"])
+    @pytest.mark.parametrize("value", ["50", True])
+    def test_share_is_a_number_not_what_might_be_read_as_one(self, field: str, value: object) -> None:
+        share = {"traffic_percent": None, field: 50}
+        assert experiment(variants=variants(share, share)).weights == {"control": 50.0, "b": 50.0}
+        with pytest.raises(InvalidError) as refused:
+            experiment(variants=variants(share, {**share, field: value}))
+        assert [error["where"] for error in refused.value.errors] == [f"/variants/1/{field}"]
 
     @pytest.mark.parametrize(
         ("changes", "message"),
