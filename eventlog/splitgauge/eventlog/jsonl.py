@@ -23,7 +23,7 @@ from splitgauge.eventlog.export_format import (
 )
 from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
 from splitgauge.eventlog.sqlite_import import importing
-from splitgauge.schemas.errors import LogUnavailableError, MalformedError
+from splitgauge.schemas.errors import ContractError, LogUnavailableError, MalformedError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, TOPICS, Retention
 
 __all__ = ["EXPORTED", "Progress", "export_log", "import_log"]
@@ -47,7 +47,8 @@ async def export_log(
     """Write the topics to the file, which appears only when it is complete; the log may be written meanwhile.
 
     Returns: how many events went, per topic and partition.
-    Raises: LogDamagedError for a place in the log that cannot be read; UnknownSubjectError; LogUnavailableError.
+    Raises: ContractError for a target that is no regular file; LogDamagedError for a place in the log that cannot be
+        read; UnknownSubjectError; LogUnavailableError.
     """
     bounds = await _snapshot(log, topics)
     total = sum(end - start for partitions in bounds.values() for start, end in partitions)
@@ -210,17 +211,30 @@ async def _batches(log: EventLog, topic: str, *, partition: int, within: Bounds)
 @contextmanager
 def _appearing(file: Path) -> Generator[BinaryIO]:
     """A file that has its name only when it is written whole and is on the disk."""
-    unfinished = file.with_name(file.name + ".unfinished")
+    final = _replaceable(file)
+    unfinished = final.with_name(final.name + ".unfinished")
     try:
         with unfinished.open("wb") as target:
             yield target
             target.flush()
             os.fsync(target.fileno())
-        unfinished.replace(file)
+        unfinished.replace(final)
     except OSError as exc:
         raise LogUnavailableError(f"the export cannot be written: {exc.strerror}", where=str(file)) from exc
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _replaceable(file: Path) -> Path:
+    """Where the file really is: a link stays one. Raises: ContractError for what is there and is no regular file."""
+    final = Path(os.path.realpath(file))
+    if os.path.lexists(final) and not final.is_file():
+        raise ContractError(
+            "an export would replace what is there, and that is no regular file",
+            where=str(file),
+            remedy="Name a new file, or one that may be overwritten",
+        )
+    return final
 
 
 @contextmanager
