@@ -13,7 +13,7 @@ def test_unknown_traffic_is_a_dash(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     experiment = {"id": "e", "status": "draft", "base_workload_id": "w", "winner": None, "name": "n"}
     page = {"items": [{**experiment, "variants": variants}], "next": None}
 
-    def answer(client: Client, path: str, *needs: str) -> Answer:
+    def answer(_client: Client, _path: str, *_needs: str) -> Answer:
         return Answer(200, page, None)
 
     monkeypatch.setattr(Client, "get", answer)
