@@ -436,4 +436,9 @@ class TestOperators:
         schema = post["requestBody"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ExperimentSpecification"}
         assert {"ExperimentSpecification", "Workload", "Problem"} <= set(document["components"]["schemas"])
-        assert "/api/v1/events" in document["paths"]
+        events = document["paths"]["/api/v1/events"]["post"]
+        assert set(events["requestBody"]["content"]) == {
+            "application/cloudevents+json",
+            "application/cloudevents-batch+json",
+        }
+        assert set(events["responses"]) == {"202", "default"}

@@ -14,6 +14,7 @@ from splitgauge.eventlog.port import EventLog, Record
 from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.envelope import CONTENT_TYPE, parse
 from splitgauge.schemas.errors import ContractError, MalformedError
+from splitgauge.schemas.problem import CONTENT_TYPE as PROBLEM_CONTENT_TYPE
 from splitgauge.schemas.topics import REPORTS, REQUESTS, Topic
 from splitgauge.schemas.traffic import ReportData, RequestData
 
@@ -29,12 +30,34 @@ _ACCEPTED: dict[str, tuple[Topic, type[RequestData | ReportData]]] = {
 }
 """What applications may write. Observations and decisions are written by those who answer for them."""
 
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "a CloudEvent; all its fields stand in the published schemas of the envelope and of the two types",
+    "properties": {"type": {"enum": sorted(_ACCEPTED)}},
+    "required": ["specversion", "id", "source", "type", "data"],
+}
+_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            CONTENT_TYPE: {"schema": _EVENT},
+            BATCH_CONTENT_TYPE: {"schema": {"type": "array", "items": _EVENT}},
+        },
+    },
+    "responses": {
+        "default": {
+            "description": "What is wrong, where, and what to do",
+            "content": {PROBLEM_CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    },
+}
+
 
 def events_router(log: EventLog) -> APIRouter:
     """The route, appending to `log`."""
     routes = APIRouter(tags=["events"])
 
-    @routes.post("/api/v1/events", status_code=202, summary="Append request and report events")
+    @routes.post("/api/v1/events", status_code=202, summary="Append request and report events", openapi_extra=_OPENAPI)
     async def append_events(request: Request) -> JSONResponse:
         """Answers with the place of every event, once all are durable."""
         records = read_events(await _body(request), content_type=request.headers.get("content-type", ""))
