@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_harness import Application, Endpoints, Up, experiment, until
-from plain_fold import TABLES, events_in, newest_windows, plain_windows
+from plain_fold import TABLES, accepted_looks, events_in, newest_windows, plain_windows
 from splitgauge.audit import FindingKind, replay
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.router.spool import FILE_NAME as SPOOL
@@ -271,8 +271,9 @@ async def test_event_changed_in_the_middle_of_the_log_is_found_by_the_replay(
     async with measured_traffic(folder, endpoints) as (up, application):
         await application.send(up, 100)
         await expect_consistent(folder)
+        await until(lambda: _looked_at(folder), what="a look at the traffic is in the log")
         assert await up.stop() == 0, up.said()
-    _overwrite(folder, b'"latency_ms"', b'"latencY_ms"')
+    await _alter_an_observation(folder)
     log = SqliteEventLog.open_readonly(folder)
     try:
         found = await replay(log)
@@ -370,12 +371,27 @@ async def _checkpointed(folder: Path) -> bool:
         return bool(connection.execute("SELECT count(*) FROM owners").fetchone()[0])
 
 
-def _overwrite(folder: Path, old: bytes, new: bytes) -> None:
-    """Bytes in the middle of the file changed, as long as before."""
-    path = folder / "log.db"
-    data = path.read_bytes()
-    place = data.index(old, len(data) // 2)
-    path.write_bytes(data[:place] + new + data[place + len(old) :])
+async def _looked_at(folder: Path) -> bool:
+    log = SqliteEventLog.open_readonly(folder)
+    try:
+        return any(sum(look.data.positions.values()) > 1 for look in await accepted_looks(log))
+    finally:
+        await log.close()
+
+
+async def _alter_an_observation(folder: Path) -> None:
+    """Bytes of one that the last look stands on changed, as many as before."""
+    log = SqliteEventLog.open_readonly(folder)
+    try:
+        [*_, look] = await accepted_looks(log)
+    finally:
+        await log.close()
+    partition, upto = max(look.data.positions.items(), key=lambda place: place[1])
+    with closing(sqlite3.connect(folder / "log.db")) as connection, connection:
+        table, place = f'"{OBSERVATIONS.name}/{partition}"', (upto // 2,)
+        (value,) = connection.execute(f"SELECT value FROM {table} WHERE offset = ?", place).fetchone()  # noqa: S608 - ours
+        altered = value.replace(b"decisions_offset", b"decisionS_offset")
+        connection.execute(f"UPDATE {table} SET value = ? WHERE offset = ?", (altered, *place))  # noqa: S608 - ours
 
 
 def _lose_an_observation(folder: Path) -> int:
