@@ -35,6 +35,7 @@ class Finished:
 
     @property
     def document(self) -> dict[str, Any]:
+        assert self.out, self.err[-2000:]
         document: dict[str, Any] = orjson.loads(self.out)
         return document
 
