@@ -33,6 +33,14 @@ from splitgauge.statistics.effects import Effect, absolute_effect, effect, relat
 from splitgauge.statistics.fixed import FEW_UNITS, FixedTest, ProportionTest, proportion_test, welch_test, z_test
 from splitgauge.statistics.multiplicity import benjamini_hochberg, bonferroni, e_bh, holm
 from splitgauge.statistics.noninferiority import Guardrail, RareRateGuardrail, guardrail_sequence, rare_rate_guardrail
+from splitgauge.statistics.novelty import (
+    NOVELTY_COLUMNS,
+    NOVELTY_PRODUCTS,
+    Novelty,
+    NoveltyMoments,
+    novelty_moments,
+    novelty_test,
+)
 from splitgauge.statistics.planning import Remaining, conditional_power, remaining_units, required_units
 from splitgauge.statistics.posterior import Posterior, normal_posterior
 from splitgauge.statistics.rate_ratio import RateRatio, rate_ratio_sequence
@@ -40,6 +48,8 @@ from splitgauge.statistics.strata import Arm, Arms, arm, combine_epochs, guarded
 
 __all__ = [
     "FEW_UNITS",
+    "NOVELTY_COLUMNS",
+    "NOVELTY_PRODUCTS",
     "Arm",
     "Arms",
     "Cells",
@@ -48,6 +58,8 @@ __all__ = [
     "FixedTest",
     "Guardrail",
     "Moments",
+    "Novelty",
+    "NoveltyMoments",
     "OneSidedSequence",
     "Posterior",
     "ProportionTest",
@@ -75,6 +87,8 @@ __all__ = [
     "means",
     "mixture_variance",
     "normal_posterior",
+    "novelty_moments",
+    "novelty_test",
     "one_sided_sequence",
     "proportion_test",
     "proportions",

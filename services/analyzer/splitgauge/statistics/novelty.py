@@ -25,7 +25,7 @@ from splitgauge.statistics.arguments import (
     signs,
 )
 
-__all__ = ["NOVELTY_COLUMNS", "NOVELTY_PRODUCTS", "Novelty", "NoveltyMoments", "novelty", "novelty_moments"]
+__all__ = ["NOVELTY_COLUMNS", "NOVELTY_PRODUCTS", "Novelty", "NoveltyMoments", "novelty_moments", "novelty_test"]
 
 NOVELTY_COLUMNS = ("m_early", "d_early", "m_late", "d_late")
 """What is kept of each unit: its metric's totals m and denominators d up to 3 days after its first exposure (early) and
@@ -137,7 +137,7 @@ def novelty_moments(
 
 
 @np.errstate(all="ignore")
-def novelty(
+def novelty_test(
     control: NoveltyMoments, treatment: NoveltyMoments, *, direction: ArrayLike = 1, alpha: ArrayLike = 0.01
 ) -> Novelty:
     """Whether the effect of a challenger wears off with the age of its units.
@@ -159,7 +159,7 @@ def novelty(
         >>> def cells(early, late):
         ...     n, one = np.array([1000.0]), np.array([1.0])
         ...     return NoveltyMoments(n, early * one, late * one, one, one, 0.2 * one, n, n)
-        >>> found = novelty(cells(5.0, 5.0), cells(5.4, 5.05))
+        >>> found = novelty_test(cells(5.0, 5.0), cells(5.4, 5.05))
         >>> round(float(found.difference), 6), round(float(found.se), 6), bool(found.strong)
         (0.35, 0.056569, True)
     """
