@@ -32,6 +32,7 @@ __all__ = [
     "SampleRatio",
     "first_failures",
     "log_bayes_factor",
+    "rate_log_mixture",
     "rate_sequence",
     "rate_tuning",
     "sample_ratio",
@@ -194,7 +195,7 @@ def rate_sequence(n: ArrayLike, total: ArrayLike, *, alpha: ArrayLike, concentra
     threshold = -np.log(level)
 
     def within(x: FloatArray) -> BoolArray:
-        return np.asarray(_log_mixture(x, units, s, c) < threshold)
+        return np.asarray(rate_log_mixture(x, units, s, c) < threshold)
 
     lower = special.expit(crossing(within, np.full(shape, -_FAR), centre))
     upper = special.expit(crossing(within, np.full(shape, _FAR), centre))
@@ -244,7 +245,7 @@ def _log_beta(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(special.betaln(a, b), dtype=np.float64)
 
 
-def _log_mixture(x: FloatArray, n: FloatArray, s: FloatArray, c: FloatArray) -> FloatArray:
+def rate_log_mixture(x: FloatArray, n: FloatArray, s: FloatArray, c: FloatArray) -> FloatArray:
     """ln e(p) at p = expit(x); logits keep the digits of rates near 0 and near 1."""
     p, q = special.expit(x), special.expit(-x)
     gained = _log_beta(c * p + s, c * q + n - s) - _log_beta(c * p, c * q)
