@@ -334,44 +334,6 @@ def _quantile(*, clustered: bool, relative: bool) -> Callable[[Case], Results]:
     return run
 
 
-def _quantile_arm(side: Case, *, clustered: bool) -> st.Arm:
-    """The peer's intervals are at 5 % whatever the test's alpha is."""
-    effect_of_design: Any = 1.0
-    if clustered:
-        sums = [
-            [_exact(side[name], 1)]
-            for name in (
-                "main_sum",
-                "denominator_sum",
-                "main_sum_squares",
-                "denominator_sum_squares",
-                "main_denominator_sum_product",
-            )
-        ]
-        m, d, mm, dd, md = sums
-        share = st.ratios(st.exact_moments(n=[side["n_clusters"]], m=m, d=d, mm=mm, dd=dd, md=md))
-        effect_of_design = st.design_effect(share, side["n"], rate=side["nu"])
-    return st.quantile_arm(
-        side["n"],
-        side["quantile_hat"],
-        side["quantile_lower"],
-        side["quantile_upper"],
-        level=side["nu"],
-        alpha=0.05,
-        n_interval=side["n_star"],
-        effect_of_design=effect_of_design,
-    )
-
-
-def _quantile(*, clustered: bool, relative: bool) -> Callable[[Case], Results]:
-    def run(case: Case) -> Results:
-        control, treatment = (_quantile_arm(case[side], clustered=clustered) for side in ("control", "treatment"))
-        effect = (st.relative_effect if relative else st.absolute_effect)(control, treatment)
-        return _fixed(effect, st.welch_test(effect, alpha=case["alpha"]))
-
-    return run
-
-
 def _rate_ratio(case: Case) -> Results:
     (control, treatment), weights = case["successes"], case["assignment_probabilities"]
     found = st.rate_ratio_sequence(
@@ -486,10 +448,6 @@ ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "normal_normal_relative": _normal_posterior(relative=True),
     "proportion_fisher": _proportion("exact"),
     "proportion_norm": _proportion("pooled"),
-    "quantile_clustered_absolute": _quantile(clustered=True, relative=False),
-    "quantile_clustered_relative": _quantile(clustered=True, relative=True),
-    "quantile_iid_absolute": _quantile(clustered=False, relative=False),
-    "quantile_iid_relative": _quantile(clustered=False, relative=True),
     "quantile_clustered_absolute": _quantile(clustered=True, relative=False),
     "quantile_clustered_relative": _quantile(clustered=True, relative=True),
     "quantile_iid_absolute": _quantile(clustered=False, relative=False),

@@ -57,16 +57,6 @@ from splitgauge.statistics.histogram import (
     representative,
     value_at_rank,
 )
-from splitgauge.statistics.histogram import (
-    NAN_BUCKET,
-    Histogram,
-    bucket_edges,
-    bucket_of,
-    histogram_of,
-    merged,
-    representative,
-    value_at_rank,
-)
 from splitgauge.statistics.multiplicity import benjamini_hochberg, bonferroni, e_bh, holm
 from splitgauge.statistics.noninferiority import Guardrail, RareRateGuardrail, guardrail_sequence, rare_rate_guardrail
 from splitgauge.statistics.novelty import (
@@ -79,16 +69,6 @@ from splitgauge.statistics.novelty import (
 )
 from splitgauge.statistics.planning import Remaining, conditional_power, remaining_units, required_units
 from splitgauge.statistics.posterior import Posterior, normal_posterior
-from splitgauge.statistics.quantiles import (
-    QuantileRanks,
-    Quantiles,
-    design_effect,
-    histogram_quantiles,
-    quantile_arm,
-    quantile_ranks,
-    quantile_ranks_sequence,
-    quantile_values_needed,
-)
 from splitgauge.statistics.quantiles import (
     QuantileRanks,
     Quantiles,
