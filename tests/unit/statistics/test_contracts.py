@@ -142,6 +142,10 @@ def test_it_knows_nothing_of_splitgauge_but_the_errors() -> None:
         "numpy",
         "scipy",
         "collections",
+        "functools",
+        "itertools",
+        "math",
+        "numbers",
         "operator",
         "typing",
     )

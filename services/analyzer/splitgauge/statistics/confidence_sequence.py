@@ -20,6 +20,7 @@ from splitgauge.statistics.arguments import (
     finite,
     positive,
 )
+from splitgauge.statistics.arrays import select
 from splitgauge.statistics.effects import Effect, usable
 
 __all__ = ["OneSidedSequence", "TwoSidedSequence", "mixture_variance", "one_sided_sequence", "two_sided_sequence"]
@@ -154,8 +155,8 @@ def one_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     # ln(exp(y) - 1) as y + ln(1 - exp(-y)): no overflow far out, no cancellation near 0.
     y = z**2 * spent / (2 * (spent + 1))
     log_e = np.log(2.0) + y + np.log(-np.expm1(-y)) - log_root
-    greater = np.where(z > 0, log_e, z * 0 - np.inf)
-    less = np.where(z < 0, log_e, z * 0 - np.inf)
+    nothing = z * 0 - np.inf
+    greater, less = select(z > 0, log_e, nothing), select(z < 0, log_e, nothing)
     p_greater, p_less = np.exp(-np.maximum(greater, 0.0)), np.exp(-np.maximum(less, 0.0))
     lower, upper = effect.value - half, effect.value + half
     return OneSidedSequence(*aligned(half, lower, upper, p_greater, p_less, greater, less))

@@ -24,6 +24,7 @@ from splitgauge.statistics.arguments import (
     require,
     shares,
 )
+from splitgauge.statistics.arrays import every
 from splitgauge.statistics.crossing import crossing
 
 __all__ = [
@@ -125,8 +126,9 @@ def sample_ratio(counts_per_arm: ArrayLike, share: ArrayLike) -> SampleRatio:
     """
     c, w = counts("counts_per_arm", counts_per_arm), shares("share", share)
     broadcastable(counts_per_arm=c, share=w)
-    factors = [_log_bayes_factor(c, w, np.asarray(k)).sum(axis=0) for k in SAMPLE_RATIO_CONCENTRATIONS]
-    log_e = np.logaddexp(*factors) - np.log(2.0)
+    # One more axis in front: both k at once.
+    k = np.reshape(SAMPLE_RATIO_CONCENTRATIONS, (-1,) + (1,) * (max(c.ndim, w.ndim) - 1))
+    log_e = np.logaddexp(*_log_bayes_factor(c, w, k).sum(axis=1)) - np.log(2.0)
     return SampleRatio(log_e, np.exp(-np.maximum(log_e, 0.0)), c.sum(axis=(0, -1)))
 
 
@@ -226,13 +228,13 @@ def rate_tuning(n_opt: ArrayLike, *, alpha: ArrayLike) -> FloatArray:
 
 def _log_bayes_factor(c: FloatArray, w: FloatArray, k: FloatArray) -> FloatArray:
     prior = k[..., None] * w
-    # An arm of share 0 and count 0 adds nothing; gammaln(0) - gammaln(0) would be nan.
-    gained = np.where(prior > 0, special.gammaln(prior + c) - special.gammaln(prior), np.where(c > 0, np.inf, 0.0))
-    surprise = np.where(w > 0, special.xlogy(c, w), 0.0)
-    n = c.sum(axis=-1)
-    return np.asarray(
-        (gained - surprise).sum(axis=-1) - (special.gammaln(k + n) - special.gammaln(k)), dtype=np.float64
-    )
+    gained = special.gammaln(prior + c) - special.gammaln(prior) - special.xlogy(c, w)
+    if not every(w > 0):
+        # An arm of share 0 and count 0 adds nothing; gammaln(0) - gammaln(0) would be nan.
+        gained = np.where(w > 0, gained, np.where(c > 0, np.inf, 0.0))
+    n: FloatArray = np.add.reduce(c, axis=-1)
+    total: FloatArray = np.add.reduce(gained, axis=-1)
+    return np.asarray(total - (special.gammaln(k + n) - special.gammaln(k)), dtype=np.float64)
 
 
 def two_arm_log_factor(c: FloatArray, t: FloatArray, w: FloatArray, k: FloatArray | float) -> FloatArray:

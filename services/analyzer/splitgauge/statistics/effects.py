@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from splitgauge.statistics.arguments import ArrayLike, FloatArray, aligned, broadcastable, counts, floats, non_negative
+from splitgauge.statistics.arrays import select, where_known
 from splitgauge.statistics.strata import Arm
 
-__all__ = ["Effect", "absolute_effect", "effect", "relative_effect", "usable"]
+__all__ = ["Effect", "absolute_effect", "effect", "known_se", "relative_effect", "usable"]
 
 
 class Effect(NamedTuple):
@@ -73,7 +74,7 @@ def relative_effect(control: Arm, treatment: Arm) -> Effect:
         (0.05, 0.023144)
     """
     v_c, v_t = _variances(control, treatment)
-    base = np.where(control.mean != 0, control.mean, np.nan)
+    base = where_known(control.mean != 0, control.mean)
     value = (treatment.mean - base) / np.abs(base)
     # Ratios before squares: base**4 would overflow or vanish long before the result does.
     se = np.hypot(np.sqrt(v_t) / base, np.sqrt(v_c) / base * (treatment.mean / base))
@@ -113,10 +114,14 @@ def usable(effect: Effect) -> tuple[FloatArray, FloatArray]:
 
     Without variance nothing is said, least of all p = 0 or p = 1; what is infinite is no measurement.
     """
-    se = non_negative("effect.se", effect.se)
-    known = (se > 0) & np.isfinite(se + effect.value)
     n = effect.n
-    return np.where(n > 0, n, np.nan), np.where(known, se, np.nan)
+    return where_known(n > 0, n), known_se(effect)
+
+
+def known_se(effect: Effect) -> FloatArray:
+    """Standard error of an effect as in `usable`, for engines that do not ask for units."""
+    se = non_negative("effect.se", effect.se)
+    return where_known((se > 0) & np.isfinite(se + effect.value), se)
 
 
 def _variances(control: Arm, treatment: Arm) -> tuple[FloatArray, FloatArray]:
@@ -129,7 +134,6 @@ def _variances(control: Arm, treatment: Arm) -> tuple[FloatArray, FloatArray]:
 def _welch_df(control: Arm, treatment: Arm) -> FloatArray:
     # As shares of the larger variance: squares of variances vanish at 1e-170 and overflow at 1e160.
     largest = np.maximum(control.mean_variance, treatment.mean_variance)
-    unit = np.where(largest > 0, largest, 1.0)
-    c, t = control.mean_variance / unit, treatment.mean_variance / unit
-    welch = (c + t) ** 2 / (c**2 / control.df + t**2 / treatment.df)
-    return np.where(largest > 0, welch, control.df + treatment.df + 0 * largest)
+    c, t = control.mean_variance / largest, treatment.mean_variance / largest
+    welch = (c + t) ** 2 / (c * c / control.df + t * t / treatment.df)
+    return select(largest > 0, welch, control.df + treatment.df + 0 * largest)

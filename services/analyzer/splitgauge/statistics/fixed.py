@@ -22,7 +22,8 @@ from splitgauge.statistics.arguments import (
     one_of,
     require,
 )
-from splitgauge.statistics.effects import Effect, usable
+from splitgauge.statistics.arrays import every, select, single
+from splitgauge.statistics.effects import Effect, known_se
 
 __all__ = ["FEW_UNITS", "FixedTest", "ProportionTest", "proportion_test", "welch_test", "z_test"]
 
@@ -30,6 +31,7 @@ FEW_UNITS = 30
 """Units an arm below which a normal limit is not taken."""
 
 _CHUNK = 4_000_000  # table entries of Fisher's test in memory at once (32 MB a column)
+_NORMAL = single(np.inf)  # degrees of freedom of a normal limit
 _TIES = 1 + 1e-7  # tables this close in probability count as equally likely, as R and scipy have it
 
 
@@ -96,7 +98,7 @@ def z_test(effect: Effect, *, alpha: ArrayLike, null: ArrayLike = 0.0, few_units
         (0.03528532, 0.002067934)
     """
     few = _few(effect, few_units)
-    df = np.where(few, np.maximum(effect.n - 2, 1.0), np.inf)
+    df = select(few, np.maximum(effect.n - 2, 1.0), _NORMAL)
     return _test(effect, df, few, alpha, null)
 
 
@@ -185,29 +187,33 @@ def _few(effect: Effect, few_units: int) -> BoolArray:
 @np.errstate(all="ignore")
 def _test(effect: Effect, df: FloatArray, few: BoolArray, alpha: ArrayLike, null: ArrayLike) -> FixedTest:
     level, centre = error_rates("alpha", alpha), finite("null", null)
-    _, se = usable(effect)
+    se = known_se(effect)
     broadcastable(effect=effect.value, se=se, alpha=level, null=centre)
     statistic = (effect.value - centre) / se
-    # At 1e10 degrees of freedom t and z agree to every digit there is, and z is much cheaper.
-    if np.all(df > 1e10):
-        below, quantile = special.ndtr(-np.abs(statistic)), special.ndtri(level / 2)
-    else:
-        below, quantile = special.stdtr(df, -np.abs(statistic)), special.stdtrit(df, level / 2)
+    below, quantile = _tails(df, -np.abs(statistic), level / 2)
     half = -quantile * se
-    above = 1 - below
+    above, greater = 1 - below, statistic > 0
     found = FixedTest(
         effect=effect.value,
         se=effect.se,
         statistic=statistic,
         df=df,
         p_value=2 * below,
-        p_greater=np.where(statistic > 0, below, above),
-        p_less=np.where(statistic > 0, above, below),
+        p_greater=select(greater, below, above),
+        p_less=select(greater, above, below),
         lower=effect.value - half,
         upper=effect.value + half,
         few_units=few,
     )
     return FixedTest(*aligned(*found))
+
+
+def _tails(df: FloatArray, statistic: FloatArray, tail: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Probability below ``statistic``, and the quantile of ``tail``."""
+    # At 1e10 degrees of freedom t and z agree to every digit there is, and z is much cheaper.
+    if every(df > 1e10):
+        return special.ndtr(statistic), special.ndtri(tail)
+    return special.stdtr(df, statistic), special.stdtrit(df, tail)
 
 
 def _newcombe(

@@ -19,7 +19,8 @@ from splitgauge.statistics.arguments import (
     positive,
     signs,
 )
-from splitgauge.statistics.effects import Effect, usable
+from splitgauge.statistics.arrays import select
+from splitgauge.statistics.effects import Effect, known_se
 
 __all__ = ["Posterior", "normal_posterior"]
 
@@ -74,17 +75,16 @@ def normal_posterior(
     """
     level, good = error_rates("alpha", alpha), signs("direction", direction)
     centre, width = finite("prior_mean", prior_mean), positive("prior_sd", prior_sd, finite=False)
-    _, se = usable(effect)
+    se = known_se(effect)
     broadcastable(effect=effect.value, se=se, alpha=level, direction=good, prior_mean=centre, prior_sd=width)
     # The data's weight 1/(1 + se^2/s0^2): as precisions, 1/se^2 overflows for small units.
     weight = 1 / (1 + (se / width) ** 2)
-    mean = np.where(weight == 1, effect.value, weight * effect.value + (1 - weight) * centre)
-    sd = se * np.sqrt(weight)
-    mean = np.where(np.isnan(sd), np.nan, mean)
+    mean = select(weight == 1, effect.value, weight * effect.value + (1 - weight) * centre)
+    sd = se / np.hypot(1.0, se / width)
     half = -special.ndtri(level / 2) * sd
     z = good * mean / sd
     density = np.exp(-0.5 * z * z) / _ROOT_TWO_PI
-    upside = special.ndtr(z)
-    choosing = np.maximum(sd * (density - z * special.ndtr(-z)), 0.0)
+    upside, downside = special.ndtr(z), special.ndtr(-z)
+    choosing = np.maximum(sd * (density - z * downside), 0.0)
     staying = np.maximum(sd * (density + z * upside), 0.0)
     return Posterior(*aligned(mean, sd, mean - half, mean + half, upside, choosing, staying))

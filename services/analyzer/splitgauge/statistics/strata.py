@@ -10,6 +10,7 @@ import numpy as np
 
 from splitgauge.statistics.aggregates import Cells
 from splitgauge.statistics.arguments import ArrayLike, FloatArray, aligned, broadcastable, counts, floats, non_negative
+from splitgauge.statistics.arrays import where_known
 
 __all__ = ["Arm", "Arms", "arm", "combine_epochs", "guarded"]
 
@@ -55,7 +56,7 @@ def arm(n: ArrayLike, mean: ArrayLike, variance: ArrayLike) -> Arm:
     """
     units, value, spread = counts("n", n), floats("mean", mean), non_negative("variance", variance)
     broadcastable(n=units, mean=value, variance=spread)
-    enough = np.where(units >= 2, units, np.nan)
+    enough = where_known(units >= 2, units)
     return Arm(*aligned(units, value, spread / enough, enough - 1))
 
 
