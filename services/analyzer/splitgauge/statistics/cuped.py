@@ -200,7 +200,7 @@ def _theta(control: _Linear, treatment: _Linear) -> FloatArray:
     xy = (n_c - 1) * control.covariance + (n_t - 1) * treatment.covariance + between * (y_t - y_c)
     xx, xy = (_total(terms, kept) for terms in (xx, xy))
     # A constant covariate has no slope; what is nan stays nan.
-    slope = np.where(xx == 0, 0.0, xy / np.where(xx > 0, xx, np.nan))
+    slope = np.where(xx == 0, 0.0, xy / np.where((xx > 0) & (xx < np.inf), xx, np.nan))
     return np.where(kept.any(axis=0), slope, np.nan)
 
 
