@@ -210,6 +210,12 @@ class ExperimentSpecification(Specification):
             if name not in known:
                 message = f"{where} metric {name!r} is neither declared nor the router's own ({', '.join(known)})"
                 raise ValueError(message)
+            if known[name].kind == "quantile":
+                message = (
+                    f"{where} metric {name!r} is a quantile, which describes and decides nothing: declare a "
+                    "proportion, the share of values under a limit (`source` and `under` do so for the router's own)"
+                )
+                raise ValueError(message)
         return self
 
     @model_validator(mode="after")

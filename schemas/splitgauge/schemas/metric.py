@@ -23,7 +23,10 @@ class Metric(Specification):
     """How values become, per unit, a numerator m and a denominator d; everything else follows from those."""
 
     name: Name
-    kind: Literal["proportion", "mean", "ratio", "count"] = "mean"
+    kind: Literal["proportion", "mean", "ratio", "count", "quantile"] = Field(
+        default="mean",
+        description="quantile describes and decides nothing: to decide, declare the share of values under a limit",
+    )
     direction: Literal["up", "down"] = Field(default="up", description="which way is good")
     level: Literal["request", "unit"] = "request"
     fold: Literal["sum", "any", "max"] = Field(default="sum", description="of several values within a unit")
@@ -36,11 +39,53 @@ class Metric(Specification):
     covariate: Covariate | None = None
     scale: int = Field(default=_MICRO, ge=1, le=10**15, description="fixed point: value 1 is stored as this integer")
     operational: bool = Field(default=False, description="a failure or safety signal, judged from its first event on")
+    quantile: float | None = Field(default=None, gt=0, lt=1, description="of kind quantile: 0.95 for the p95")
+    source: Literal["latency_ms", "ttft_ms", "input_tokens", "cached_input_tokens", "output_tokens", "cost"] | None = (
+        Field(
+            default=None,
+            description="of a proportion of requests: nobody reports it, it is the share of those with this metric of "
+            "the router's at most `under`",
+        )
+    )
+    under: float | None = Field(default=None, allow_inf_nan=False, description="the limit, in the unit of `source`")
 
     @property
     def counted_over(self) -> str:
         """The denominator in force."""
         return self.denominator or ("units" if self.level == "unit" else "reports")
+
+    @property
+    def reported(self) -> bool:
+        """Whether applications report it: not what the router measures, or what follows from that."""
+        return self.source is None and self.name not in ROUTER_METRICS
+
+    @property
+    def sketched(self) -> bool:
+        """Whether a histogram of its values is kept, for quantiles."""
+        return self.kind == "quantile" or self.name in {"latency_ms", "ttft_ms"}
+
+    @model_validator(mode="after")
+    def _quantile_fits(self) -> "Metric":
+        if (self.kind == "quantile") != (self.quantile is not None):
+            message = "`quantile` (0.95 for the p95) belongs to kind `quantile`, and to no other"
+            raise ValueError(message)
+        if self.kind == "quantile" and (self.level != "request" or self.counted_over != "reports" or self.covariate):
+            message = "a quantile is of the values that were reported: level `request`, over `reports`, no covariate"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _source_fits(self) -> "Metric":
+        if (self.source is None) != (self.under is None):
+            message = "`source` and `under` belong together: the share of requests with `source` at most `under`"
+            raise ValueError(message)
+        if self.source is not None and (self.kind != "proportion" or self.level != "request"):
+            message = f"a share of requests by `{self.source}` has kind `proportion` and level `request`"
+            raise ValueError(message)
+        if self.source is not None and self.counted_over == "units":
+            message = "a share of requests is counted over `reports` (answers that have it) or over `requests`"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "Metric":

@@ -60,8 +60,14 @@ class Cell(EventData):
     missing: int = Field(default=0, description="of those, without an outcome past the horizon")
     missing_units: int = Field(default=0, description="analysed units with at least one missing")
     metrics: dict[str, MetricSums] = {}
+    histograms: dict[str, dict[int, int]] = Field(
+        default={},
+        description="of latency_ms, ttft_ms and declared quantiles: values by bucket (statistics.histogram), of "
+        "requests that are in the sums; a value stays when its unit becomes a crossover later",
+    )
     days: dict[str, "Cell"] = Field(
-        default={}, description="with an attribution window: the same by UTC day of first exposure (YYYY-MM-DD)"
+        default={},
+        description="with an attribution window: the same by UTC day of first exposure (YYYY-MM-DD), no histograms",
     )
 
 
