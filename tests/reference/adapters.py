@@ -32,10 +32,6 @@ LEFT_OUT = {
 NOT_YET = {
     "beta_binomial_exact",
     "chi_square",
-    "lan_demets_obrien_fleming",
-    "lan_demets_pocock",
-    "lan_demets_power2",
-    "lan_demets_power_family",
 }
 """Methods of later parts of the library."""
 
@@ -421,6 +417,17 @@ def _cuped_z(case: Case) -> Results:
     return _fixed(theirs, st.z_test(theirs, alpha=case["alpha"], few_units=0))
 
 
+def _lan_demets(spending: st.Spending, *, one_side: bool = False) -> Callable[[Case], Results]:
+    def run(case: Case) -> Results:
+        fractions, alpha, sides = case["information_fractions"], case["alpha"], case["sides"]
+        if one_side:  # two one-sided boundaries, each of which knows nothing of the other
+            alpha, sides = alpha / sides, 1
+        found = st.group_sequential_boundaries(fractions, alpha=alpha, spending=spending, phi=2.0, sides=sides)
+        return {"z_bounds": found.boundary}
+
+    return run
+
+
 ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "additional_samples_fixed": _remaining,
     "additional_samples_sequential": _remaining,
@@ -440,6 +447,10 @@ ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "e_bh": _e_bh,
     "fdr_bh": _adjusted(st.benjamini_hochberg),
     "holm": _adjusted(st.holm),
+    "lan_demets_obrien_fleming": _lan_demets("obrien_fleming"),
+    "lan_demets_pocock": _lan_demets("pocock"),
+    "lan_demets_power2": _lan_demets("power"),
+    "lan_demets_power_family": _lan_demets("power", one_side=True),
     "mean_welch_t": _by_tea(z=False),
     "mean_welch_z": _by_tea(z=True),
     "normal_log_mixture_two_sided": _normal_log_mixture,

@@ -24,7 +24,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 _PANEL = 2.5  # of a panel's width to the standard deviation of an increment
 _FAR = 40.0  # standard errors: nothing that float64 can hold lies beyond
 _NEVER_BACK = 10.0  # standard errors on the side without a boundary: from there nobody reaches the other side
-_BLOCK = 4_000_000  # entries of the transition matrix in memory at once (32 MB)
+_ROWS = 96  # of the transition matrix at once
 _MOST_STEPS = 100
 
 
@@ -132,12 +132,14 @@ def _survivors(looks: Looks, following: float) -> _Survivors:
 
 
 def _density(at: FloatArray, before: _Survivors, spread: float) -> FloatArray:
+    """Of S one increment on, at nodes in order; a few rows of the transition matrix at a time, and of these only where
+    the increment can reach, so that looks close together need neither much memory nor much time."""
     density = np.empty(at.shape)
-    rows = max(1, _BLOCK // before.at.size)
-    for first in range(0, at.size, rows):
-        block = slice(first, first + rows)
-        kernel = np.subtract.outer(at[block] / spread, before.at / spread)
-        density[block] = np.exp(-0.5 * kernel * kernel) @ before.mass
+    for first in range(0, at.size, _ROWS):
+        block = at[first : first + _ROWS]
+        near = slice(*np.searchsorted(before.at, (block[0] - _FAR * spread, block[-1] + _FAR * spread)))
+        step = np.subtract.outer(block / spread, before.at[near] / spread)
+        density[first : first + _ROWS] = np.exp(-0.5 * step * step) @ before.mass[near]
     return density / (spread * math.sqrt(2 * math.pi))
 
 
