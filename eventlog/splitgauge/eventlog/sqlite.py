@@ -25,6 +25,7 @@ from splitgauge.eventlog.sqlite_connection import Connection, open_reader, open_
 from splitgauge.eventlog.sqlite_reader import Reader
 from splitgauge.eventlog.sqlite_schema import FILE_NAME, Table, create, stored_layout, tables
 from splitgauge.eventlog.sqlite_writer import Writer
+from splitgauge.eventlog.turnstile import Turnstile
 from splitgauge.eventlog.wakeups import Wakeups, follow
 from splitgauge.schemas.errors import ConflictError, LogError, LogUnavailableError
 
@@ -77,6 +78,7 @@ class SqliteEventLog:
             connection = open_writer(folder / FILE_NAME)
             layout = create(connection, folder / FILE_NAME, observation_partitions=observation_partitions)
             checkpoints = SqliteCheckpoints.open(folder)
+            turnstile = Turnstile(folder)
         except BaseException:
             lock.release()
             raise
@@ -88,6 +90,7 @@ class SqliteEventLog:
             weigh=weigh,
             committed=lambda jobs: wakeups.notify({job.topic for job in jobs if isinstance(job, Append)}),
             others_committed=wakeups.notify_all,
+            turnstile=turnstile,
         )
         return cls(folder, layout, wakeups=wakeups, writing=_Writing(lock, writer, checkpoints))
 

@@ -5,6 +5,7 @@ they are in SQLite. Raises apsw's errors; `sqlite_errors` maps them.
 """
 
 import threading
+import time
 import weakref
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from splitgauge.schemas.errors import ContractError, LogUnavailableError
 
 __all__ = ["Connection", "Connections", "array", "open_reader", "open_writer"]
 
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT_S = 5.0
 """Only another writer can keep us waiting, and writers hold the file for one transaction."""
+BUSY_LOOK_S = 0.001
+"""Between two tries while another writer has the file: SQLite's own pauses grow to 100 ms."""
 WAL_PAGES = 4_000
 """16 MB of log before it is copied into the database: rarer pauses than SQLite's 4 MB, and still a quick start."""
 WAL_BYTES_KEPT = 64 * 1024 * 1024
@@ -37,7 +40,7 @@ class Connection:
 
     def __init__(self, path: Path, *, flags: int) -> None:
         self._raw: Any = _apsw.Connection(str(path), flags=flags, statementcachesize=CACHED_STATEMENTS)
-        self._raw.set_busy_timeout(BUSY_TIMEOUT_MS)
+        self._raw.set_busy_handler(_wait)
 
     def execute(self, sql: str, arguments: Sequence[object] = ()) -> None:
         """Run a statement, or several, for what it does."""
@@ -76,6 +79,12 @@ class Connection:
 
     def close(self) -> None:
         self._raw.close()
+
+
+def _wait(tries: int) -> bool:
+    """Whether to try again, after a moment."""
+    time.sleep(BUSY_LOOK_S)
+    return tries < BUSY_TIMEOUT_S / BUSY_LOOK_S
 
 
 class Connections:

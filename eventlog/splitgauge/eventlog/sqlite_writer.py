@@ -9,12 +9,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import apsw
 
 from splitgauge.eventlog.sqlite_connection import Connection
 from splitgauge.eventlog.sqlite_errors import translate
+from splitgauge.eventlog.turnstile import Turnstile
 from splitgauge.schemas.errors import LogUnavailableError, SplitgaugeError
 
 __all__ = ["Writer"]
@@ -46,6 +48,7 @@ class Writer(Generic[Job]):
         weigh: Callable[[Job], int],
         committed: Callable[[Sequence[Job]], None],
         others_committed: Callable[[], None] | None = None,
+        turnstile: Turnstile | None = None,
     ) -> None:
         """Start the thread.
 
@@ -56,6 +59,7 @@ class Writer(Generic[Job]):
             weigh: how many rows a job writes.
             committed: told in the thread after each commit.
             others_committed: told in the thread when another process has committed to the file; None: nobody asks.
+            turnstile: of the file where other processes write it, too; closed with the connection.
         """
         self._connection = connection
         self._where = where
@@ -63,6 +67,7 @@ class Writer(Generic[Job]):
         self._weigh = weigh
         self._committed = committed
         self._others_committed = others_committed
+        self._turnstile = turnstile
         self._version = 0
         self._looked_s = 0.0
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -142,6 +147,11 @@ class Writer(Generic[Job]):
     def _write(self, group: list[_Waiting]) -> None:
         outcomes: list[tuple[_Waiting, object]] = []
         try:
+            self._begin()
+        except (apsw.Error, SplitgaugeError) as exc:
+            _answer([(waiting, self._mapped(exc)) for waiting in group])
+            return
+        try:
             outcomes = self._commit(group)
         except (apsw.Error, SplitgaugeError) as exc:
             if len(group) > 1:
@@ -154,10 +164,13 @@ class Writer(Generic[Job]):
             raise
         _answer(outcomes)
 
+    def _begin(self) -> None:
+        with self._turnstile.stand() if self._turnstile else nullcontext():
+            self._connection.execute("BEGIN IMMEDIATE")
+
     def _commit(self, group: list[_Waiting]) -> list[tuple[_Waiting, object]]:
         jobs = [waiting.job for waiting in group]
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
             results = self._apply(self._connection, jobs)
             self._connection.execute("COMMIT")
         except BaseException:
@@ -190,6 +203,8 @@ class Writer(Generic[Job]):
                 left.append(waiting)
         _answer([(waiting, self._closed_error()) for waiting in left])
         self._connection.close()
+        if self._turnstile:
+            self._turnstile.close()
 
     def _closed_error(self) -> LogUnavailableError:
         return LogUnavailableError("it has been closed", where=self._where)
