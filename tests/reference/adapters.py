@@ -43,6 +43,14 @@ NOT_COMPARED = {
 }
 """(peer, name) pairs that follow another convention."""
 
+WRONG_AT_PEER = {
+    # The step of its trapezoids is 0.05 of the increment before a look, far too coarse for the short one from 0.50 to
+    # 0.51. With steps ten times as fine its own code says 2.620614. Ours is checked against Simpson's rule on 8,001
+    # nodes in tests/unit/statistics/test_recursion.py.
+    ("spotify-confidence", "lan_demets_power_family"): {2.621701814196845: 2.620603436760},
+}
+"""(peer, method): numbers that a peer has wrong by more than its case's tolerance, and the right ones."""
+
 _SCALE = 10**6
 
 

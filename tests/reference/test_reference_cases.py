@@ -1,13 +1,14 @@
 """Every recorded result of another library whose method is ours comes out the same, within its tolerance."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from reference.adapters import ADAPTERS, LEFT_OUT, NOT_COMPARED, NOT_YET
+from reference.adapters import ADAPTERS, LEFT_OUT, NOT_COMPARED, NOT_YET, WRONG_AT_PEER
 
 RECORDED = Path(__file__).with_name("statistics_reference.json")
 
@@ -20,9 +21,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", cases, ids=[case["id"] for case in cases])
 
 
-def _number(value: Any) -> Any:
+def _number(value: Any, wrong: Mapping[float, float]) -> Any:
     # Infinities and nan are strings in the file; numpy reads them as it reads numbers.
-    return np.asarray(value).astype(np.float64)
+    numbers = np.asarray(value).astype(np.float64)
+    for recorded, right in wrong.items():
+        numbers = np.where(numbers == recorded, right, numbers)
+    return numbers
 
 
 def test_result_equals_the_peers(case: dict[str, Any]) -> None:
@@ -44,6 +48,7 @@ def test_result_equals_the_peers(case: dict[str, Any]) -> None:
         # gbstats takes p from 1 - cdf, which has no digits below 1e-16: compare to the digits that it has.
         floor = 1e-14 if peer == "gbstats" and name == "p_value" else 0.0
         actual = np.squeeze(np.asarray(results[name], dtype=np.float64))
-        np.testing.assert_allclose(actual, np.squeeze(_number(expected)), rtol=case["rtol"], atol=floor, err_msg=name)
+        number = np.squeeze(_number(expected, WRONG_AT_PEER.get((peer, method), {})))
+        np.testing.assert_allclose(actual, number, rtol=case["rtol"], atol=floor, err_msg=name)
         compared += 1
     assert compared > 0
