@@ -76,6 +76,7 @@ class Experiment:
     outcomes: list[tuple[Request, OutcomeData]] = field(default_factory=list[tuple[Request, OutcomeData]])
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Counts.model_fields, 0))
     bucketed: list[tuple[int, str, str | None, int]] = field(default_factory=list[tuple[int, str, str | None, int]])
+    sketched: list[tuple[str, str, str, int]] = field(default_factory=list[tuple[str, str, str, int]])
 
     @property
     def keep(self) -> int:
@@ -298,10 +299,12 @@ class NaiveFold:
         elif unit.epoch != given.epoch:
             experiment.counts["foreign"] += 1
         else:
-            for name, value in _router_values(data).items():
+            values = _router_values(data)
+            for name, value in {**values, **_limit_values(experiment, values)}.items():
                 unit.values.setdefault(name, []).append(value)
                 if not unit.crossover:
                     self._bucket(experiment, request.at, unit.variant, name, value)
+                    self._sketch(experiment, unit, name, value)
 
     # Reports.
 
@@ -362,6 +365,7 @@ class NaiveFold:
                 unit.values.setdefault(name, []).append(value)
                 if not unit.crossover:
                     self._bucket(experiment, received, unit.variant, name, value)
+                    self._sketch(experiment, unit, name, value)
 
     def _first(self, unit: Unit, report: str) -> bool:
         if report in unit.reports[-self.recent_reports :]:
@@ -382,6 +386,11 @@ class NaiveFold:
         start = at - at % BUCKET
         if start + DAY >= (self.clock or 0):
             experiment.bucketed.append((start, variant, metric, value))
+
+    def _sketch(self, experiment: Experiment, unit: Unit, metric: str, value: int) -> None:
+        declared = experiment.specification.all_metrics[metric]
+        if metric in {"latency_ms", "ttft_ms"} or declared.kind == "quantile":
+            experiment.sketched.append((str(unit.epoch), unit.variant, metric, value))
 
     # Questions.
 
@@ -430,7 +439,13 @@ class NaiveFold:
         if experiment.specification.attribution_window_s is not None:
             for day in sorted({to_text(unit.at)[:10] for unit in units}):
                 days[day] = self._cell(experiment, [unit for unit in units if to_text(unit.at)[:10] == day])
-        return self._cell(experiment, units).model_copy(update={"days": days})
+        metrics = experiment.specification.all_metrics
+        mine = [(name, value) for *cell, name, value in experiment.sketched if cell == [epoch, variant]]
+        histograms: dict[str, dict[int, int]] = {}
+        for name, value in mine:
+            counts, bucket = histograms.setdefault(name, {}), _bucket_of(value / metrics[name].scale)
+            counts[bucket] = counts.get(bucket, 0) + 1
+        return self._cell(experiment, units).model_copy(update={"days": days, "histograms": histograms})
 
     def _cell(self, experiment: Experiment, units: list[Unit]) -> Cell:
         analysed = [unit for unit in units if not unit.crossover]
@@ -549,8 +564,27 @@ def _router_values(data: OutcomeData) -> dict[str, int]:
     return {name: _fixed(measured[name], metric) for name, metric in ROUTER_METRICS.items() if name in measured}
 
 
+def _limit_values(experiment: Experiment, values: dict[str, int]) -> dict[str, int]:
+    """Shares of requests under a limit, of one that ended."""
+    found: dict[str, int] = {}
+    for metric in experiment.specification.metrics:
+        if metric.source in values:
+            under = Fraction(str(metric.under)) * ROUTER_METRICS[metric.source].scale
+            found[metric.name] = metric.scale if values[metric.source] <= under else 0
+    return found
+
+
+def _bucket_of(value: float) -> int:
+    """64 buckets an octave: 65472 is the first one from 1 on, 65536 from 2 on; 0 is 0."""
+    if value == 0:
+        return 0
+    fraction, exponent = math.frexp(abs(value))
+    bucket = 64 * (exponent + 1022) + math.floor(128 * fraction) - 64
+    return bucket if value > 0 else -bucket
+
+
 def _report_values(experiment: Experiment, data: ReportObservationData, *, named: bool) -> dict[str, int]:
-    declared = {metric.name: metric for metric in experiment.specification.metrics}
+    declared = {metric.name: metric for metric in experiment.specification.metrics if metric.source is None}
     if named and set(data.metrics) - set(declared):
         raise Unusable("unknown-metric")
     return {name: _fixed(value, declared[name]) for name, value in data.metrics.items() if name in declared}

@@ -27,6 +27,9 @@ METRICS = [
     {"name": "spend", "kind": "ratio", "level": "unit", "denominator": "metric:visits"},
     {"name": "clicks", "kind": "mean", "denominator": "requests", "scale": 1},
     {"name": "huge", "scale": 1},
+    {"name": "wait", "kind": "quantile", "quantile": 0.9},
+    {"name": "fast", "kind": "proportion", "source": "latency_ms", "under": 12.345678},
+    {"name": "cheap", "kind": "proportion", "source": "cost", "under": 0.25, "denominator": "requests"},
 ]
 EXPERIMENTS = ("one", "two")
 UNITS = ("u0", "u1", "u2", "u3")
@@ -54,6 +57,8 @@ VALUES: dict[str, Sequence[Any]] = {
     "spend": [0.5, 12.25],
     "clicks": [0, 1, 2, 3],
     "huge": [2**53 - 1, 1 - 2**53, 2**53],
+    "wait": [0, -0.0, -2.5, 1e-6, 12.5, 1e300],
+    "fast": [1],
     "nonsense": [1],
 }
 MEASURED: dict[str, Sequence[Any]] = {

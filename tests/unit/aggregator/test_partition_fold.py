@@ -260,7 +260,7 @@ def test_a_checkpoint_holds_only_what_changed() -> None:
     told.fold.changed_rows()
     told.then(outcome("r7", "u7"))
     kinds = sorted(key[:1] if b'"u/' not in key else b"unit" for key in told.fold.changed_rows())
-    assert kinds == sorted([b"d", b"m", b"o", b"unit", b"x", b"x"])
+    assert kinds == sorted([b"d", b"m", b"o", b"unit", b"x", b"x", b"x"])
 
 
 def test_only_experiments_that_something_happened_to_are_published_again() -> None:

@@ -108,7 +108,7 @@ class Book:
             self._count_missing(data, -1)
         if data.variant is None:
             return
-        start_us = None
+        start_us = epoch = None
         if data.reason == "split":
             cohorts = self.cohorts
             row = cohorts.touch(data.unit_id)
@@ -118,9 +118,12 @@ class Book:
                 self.tally.foreign += 1
             else:
                 if not row[FLAGS] & CROSSOVER:
-                    start_us = bucket_start(request.at_us, clock.now_us or 0)
+                    start_us, epoch = bucket_start(request.at_us, clock.now_us or 0), data.epoch
                 cohorts.add_outcome(data.unit_id, row, values)
-        self.activity.ended[data.caller, data.variant, status, start_us].append(values)
+                limits = self.layout.limit_values(values) if self.layout.limits else ()
+                if limits:
+                    cohorts.add(data.unit_id, cohorts.units[data.unit_id], limits)
+        self.activity.ended[data.caller, data.variant, status, start_us, epoch].append(values)
 
     def conflicting(self, request: OpenRequest, *, was_missing: bool) -> None:
         """The outcome of an open request says something else than its assignment."""
@@ -155,8 +158,8 @@ class Book:
             cohorts.touch(unit_id)
             cohorts.add(unit_id, row, values)
             if not row[FLAGS] & CROSSOVER:
-                variant = cohorts.keys[row[CELL]].variant
-                self.activity.reported(received_at_us, clock.now_us or 0, variant, values)
+                start_us = bucket_start(received_at_us, clock.now_us or 0)
+                self.activity.reported(start_us, cohorts.keys[row[CELL]], values)
 
     def count(self, why: str, times: int = 1) -> None:
         """Something that does not go into the sums."""
@@ -213,8 +216,11 @@ class Book:
         """What `PartialData` says of an experiment beside its place."""
         self.cohorts.settle()
         totals, callers = self.activity.published()
+        epochs = self.cohorts.published()
+        for epoch, variant, histograms in self.activity.histograms.published():
+            epochs[str(epoch)][variant]["histograms"] = histograms
         return {
-            "epochs": self.cohorts.published(),
+            "epochs": epochs,
             "totals": totals,
             "callers": callers,
             "counts": asdict(self.tally),
@@ -226,7 +232,7 @@ class Book:
         """Rows changed since the last call; keys without the experiment."""
         self.cohorts.settle()
         self.activity.settle()
-        rows = {**self.cohorts.changed_units(), **self.activity.buckets.changed_rows()}
+        rows = {**self.cohorts.changed_units(), **self.activity.changed_rows()}
         if self.unsaved:
             rows[b""] = json.dumps(self._numbers()).encode()
             self.unsaved = False
@@ -240,8 +246,8 @@ class Book:
         self.activity.restore(numbers["totals"])
         self.ended_at_us, self.gone = numbers["ended_at_us"], numbers["gone"]
         for key, value in rows.items():
-            if key.startswith(b"b/"):
-                self.activity.buckets.restore_row(key, value)
+            if key.startswith((b"b/", b"h/")):
+                self.activity.restore_row(key, value)
             elif key:
                 self.cohorts.restore_unit(key, value)
         for unit_id, row in self.cohorts.units.items():

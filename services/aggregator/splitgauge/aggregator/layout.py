@@ -4,12 +4,15 @@ A row is one line of 64-bit integers: five fields of the unit, then per metric w
 there were (d), then the covariates. Owns the columns; knows no unit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from typing import NamedTuple
 
-from splitgauge.aggregator.values import fixed_point
+from splitgauge.aggregator.values import RouterValues, fixed_point
 from splitgauge.schemas.experiment import ExperimentSpecification
-from splitgauge.schemas.metric import ROUTER_METRICS, Metric
+from splitgauge.schemas.metric import Metric
 
 __all__ = ["CELL", "FIRST_AT", "FLAGS", "MISSING", "PAIRS", "REQUESTS", "RowLayout", "column_of"]
 
@@ -22,13 +25,24 @@ def column_of(place: int) -> int:
     return PAIRS + 2 * place
 
 
+class Limit(NamedTuple):
+    """A proportion that follows from one of the router's metrics: 1 where its value is at most `most`."""
+
+    place: int
+    source: int
+    most: int
+    one: int
+
+
 @dataclass(frozen=True, slots=True)
 class RowLayout:
     """The columns of one experiment.
 
     Attributes:
         metrics: all of them, the router's own first.
-        places: place of a declared metric by name.
+        places: place of a reported metric by name.
+        limits: shares of requests under a limit.
+        sketched: places of metrics whose values are kept in histograms.
         denominators: per metric the column of d, `ONE` for each exposed unit, `OTHER - p` for the m of place p.
         caps: per metric the largest total of a unit, None where there is none.
         covariates: per metric the column of x, None without a covariate.
@@ -38,6 +52,8 @@ class RowLayout:
 
     metrics: tuple[Metric, ...]
     places: Mapping[str, int]
+    limits: tuple[Limit, ...]
+    sketched: frozenset[int]
     denominators: tuple[int, ...]
     caps: tuple[int | None, ...]
     covariates: tuple[int | None, ...]
@@ -59,13 +75,23 @@ class RowLayout:
             width += metric.covariate is not None
         return cls(
             metrics=metrics,
-            places={name: place for place, name in enumerate(names) if name not in ROUTER_METRICS},
+            places={metric.name: place for place, metric in enumerate(metrics) if metric.reported},
+            limits=tuple(_limits(metrics, names)),
+            sketched=frozenset(place for place, metric in enumerate(metrics) if metric.sketched),
             denominators=tuple(_denominator(metric, place, names) for place, metric in enumerate(metrics)),
             caps=tuple(_total_cap(metric) for metric in metrics),
             covariates=tuple(covariates),
             has_covariates=width > column_of(len(metrics)),
             width=width,
         )
+
+    def limit_values(self, values: RouterValues) -> list[tuple[int, int]]:
+        """(place, 0 or 1 in fixed point) of the shares under a limit, of one outcome."""
+        return [
+            (place, one if value <= most else 0)
+            for place, source, most, one in self.limits
+            if (value := values[source]) is not None
+        ]
 
     def covariate_values(self, known: Mapping[str, float]) -> list[tuple[int, int]]:
         """(column, x) of a unit, from the covariates of its first assignment. Raises: as `fixed_point`."""
@@ -87,6 +113,15 @@ def _denominator(metric: Metric, place: int, names: list[str]) -> int:
     if over == "reports":
         return column_of(place) + 1
     return RowLayout.OTHER - names.index(over.removeprefix("metric:"))
+
+
+def _limits(metrics: Sequence[Metric], names: list[str]) -> Iterator[Limit]:
+    for place, metric in enumerate(metrics):
+        if metric.source is not None and metric.under is not None:
+            source = names.index(metric.source)
+            # Exactly what was written: 0.29 times a million is 289999.99999999994 in floating point.
+            most = floor(Fraction(str(metric.under)) * metrics[source].scale)
+            yield Limit(place, source, most, metric.scale)
 
 
 def _total_cap(metric: Metric) -> int | None:

@@ -137,7 +137,7 @@ class CellSums:
             }
             for metric, fields in zip(self._layout.metrics, self.metrics, strict=True)
         }
-        return {**dict(zip(_HEADER, self.header, strict=True)), "metrics": metrics, "days": {}}
+        return {**dict(zip(_HEADER, self.header, strict=True)), "metrics": metrics, "histograms": {}, "days": {}}
 
 
 def _requests_of(rows: Matrix) -> tuple[int, int, int]:
