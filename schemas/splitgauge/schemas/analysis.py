@@ -5,19 +5,22 @@ from typing import Literal
 from pydantic import Field
 
 from splitgauge.schemas.decision import RULES
+from splitgauge.schemas.goal import Engine
 from splitgauge.schemas.model import EventData, Instant
 from splitgauge.schemas.tables import FOLD_VERSION
 
 __all__ = [
     "AnalysisData",
     "Comparison",
+    "CountedOutcome",
     "DeadLetterData",
     "DecisionsRead",
     "GuardrailFinding",
     "Health",
     "LookState",
     "MetricValue",
-    "PlannedEnd",
+    "PlannedLook",
+    "PlannedResult",
     "PreviousLook",
     "Proposal",
     "VariantNumbers",
@@ -59,6 +62,15 @@ class VariantNumbers(EventData):
     metrics: dict[str, MetricValue]
 
 
+class CountedOutcome(EventData):
+    """Of the engine `rare`: the outcome of the rate that is the rarer one in both arms together, each unit once."""
+
+    outcome: Literal["hit", "miss"] = Field(description="miss: units that failed the metric at least once")
+    units: int = Field(description="the challenger's that had it")
+    units_against: int
+    rate_ratio: float | None = Field(description="the challenger's rate over control's; null: control's is 0")
+
+
 class Comparison(EventData):
     """One challenger against control on one metric. Effects are challenger minus control.
 
@@ -69,6 +81,11 @@ class Comparison(EventData):
     against: str = Field(description="control; in `leader` of an analysis, the runner-up")
     metric: str
     role: Literal["goal", "guardrail", "secondary"]
+    engine: Engine = Field(
+        default="asymptotic",
+        description="what concludes from it. The sequence is that of counts with `rare`, else the asymptotic one; with "
+        "`fixed` and `group_sequential` it is for display, they conclude at planned looks (`state`)",
+    )
     effect: float | None
     relative_effect: float | None
     standard_error: float | None
@@ -77,7 +94,9 @@ class Comparison(EventData):
     fixed_upper: float | None
     sequential_p: float | None = Field(description="always valid, at this look")
     sequential_p_minimum: float | None = Field(default=None, description="running minimum over looks; for display")
-    sequential_lower: float | None
+    sequential_lower: float | None = Field(
+        description="of the effect; with `rare` of the rate ratio of `counted` less 1: 0.2 is 20 % more, null no bound"
+    )
     sequential_upper: float | None
     log_e_value: float | None
     probability_to_beat_control: float | None
@@ -89,11 +108,12 @@ class Comparison(EventData):
     units: int = Field(default=0, description="analysed units of the challenger that have the metric")
     units_against: int = Field(default=0, description="the same of whom it is compared with")
     adjusted_p: float | None = Field(
-        default=None, description="of the goal: p after Holm over the challengers; it decides at alpha"
+        default=None, description="of the goal: sequential_p after Holm over the challengers; at most alpha decides"
     )
     rarer_outcomes: int | None = Field(
         default=None, description="of a rate: units of both arms with the rarer outcome at least once"
     )
+    counted: CountedOutcome | None = Field(default=None, description="of the engine `rare`: what its sequence counts")
     conditional_power: float | None = Field(
         default=None, description="of the goal with a minimum detectable effect: to show it by the planned end"
     )
@@ -168,19 +188,38 @@ class Verdict(EventData):
     not_promotable_because: str | None = None
 
 
-class PlannedEnd(EventData):
-    """Of the engine `fixed`: its one test, taken at the first accepted look with the planned units. It stands."""
+class PlannedResult(EventData):
+    """The goal of one challenger at a planned look."""
+
+    units: int = Field(description="both arms together")
+    effect: float | None
+    standard_errors: float | None = Field(description="the effect in its standard errors (z)")
+    lower: float | None = Field(
+        description="of the effect at alpha over the challengers: fixed, or the repeated interval of group_sequential"
+    )
+    upper: float | None
+    p_value: float | None = Field(description="group_sequential: repeated, valid over all planned looks")
+    adjusted_p: float | None = Field(description="after Holm over the challengers; at most alpha decides")
+
+
+class PlannedLook(EventData):
+    """A look that the engine `fixed` or `group_sequential` concludes from. It stands, and so does what it decided."""
 
     looked_at: Instant
-    units: dict[str, int] = Field(description="by challenger, both arms together")
-    effects: dict[str, float]
-    adjusted_p: dict[str, float] = Field(description="after Holm over the challengers")
+    number: int = Field(description="how many of the planned looks are reached, those skipped included")
+    planned: int = Field(description="how many there are")
+    fraction: float = Field(description="units there over planned_units, of the challenger that has the fewest")
+    alpha_spent: float = Field(description="of one challenger's share of alpha, up to and with this look")
+    boundary: float | None = Field(description="standard errors that decide; null: this look cannot")
+    results: dict[str, PlannedResult] = Field(description="by challenger")
 
 
 class LookState(EventData):
     """What later looks need of earlier ones, beside the running minima and the latched sample ratio."""
 
-    planned_end: PlannedEnd | None = None
+    planned_looks: list[PlannedLook] = Field(
+        default=[], description="engines fixed (one) and group_sequential: those taken, each at its first accepted look"
+    )
 
 
 class AnalysisData(EventData):

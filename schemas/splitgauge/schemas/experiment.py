@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from splitgauge.schemas.goal import Engine, Goal, GroupSequential
 from splitgauge.schemas.metric import ROUTER_METRICS, Metric
 from splitgauge.schemas.model import Name, Specification, Title
 from splitgauge.schemas.workload import Overrides, WorkloadConfiguration, WorkloadId
@@ -13,6 +14,7 @@ __all__ = [
     "DAY_S",
     "ExperimentSpecification",
     "Goal",
+    "GroupSequential",
     "Guardrail",
     "Minimum",
     "Policy",
@@ -52,14 +54,6 @@ class VariantSpecification(Specification):
     def share(self) -> float:
         """Its weight, in whatever unit the experiment's weights are written."""
         return self.weight if self.weight is not None else (self.traffic_percent or 0.0)
-
-
-class Goal(Specification):
-    """The one primary metric, and the smallest effect worth knowing of."""
-
-    metric: Name = "success"
-    minimum_detectable_effect: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    effect: Literal["absolute", "relative"] = "absolute"
 
 
 class Guardrail(Specification):
@@ -116,7 +110,11 @@ class Policy(Specification):
     stop: Consent = Field(default="act", description="when control wins, the maximum duration is over, or it is futile")
     promote_from_partial_coverage: bool = False
     expected_loss_threshold: float | None = Field(
-        default=None, gt=0, description="with several arms: a leader whose expected loss is under this is promoted"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="in the goal's unit. Engine bayes decides under it; with several arms it is enough for the leader, "
+        "who else has to beat the next",
     )
 
 
@@ -160,8 +158,8 @@ class ExperimentSpecification(Specification):
     )
     guardrail_alpha: float | None = Field(default=None, gt=0, lt=0.5, description="left out: as alpha")
     power: float = Field(default=0.8, gt=0, lt=1)
-    engine: Literal["sequential", "fixed"] = Field(
-        default="sequential", description="fixed decides once, at the first look with planned_units or more"
+    group_sequential: GroupSequential | None = Field(
+        default=None, description="of the engine group_sequential; left out: five equal looks, O'Brien-Fleming type"
     )
     planned_units: int = Field(default=5_000, ge=20, description="in the control and one challenger together")
     minimum: Minimum = Minimum()
@@ -216,6 +214,20 @@ class ExperimentSpecification(Specification):
                     "proportion, the share of values under a limit (`source` and `under` do so for the router's own)"
                 )
                 raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _engine_fits(self) -> "ExperimentSpecification":
+        metric, engine = self.all_metrics[self.goal.metric], self.engine_of(self.goal.metric)
+        if engine == "rare" and metric.kind != "proportion":
+            message = f"engine `rare` counts the rarer outcome of a rate; goal {metric.name!r} is a {metric.kind}"
+            raise ValueError(message)
+        if engine == "bayes" and self.policy.expected_loss_threshold is None:
+            message = "engine `bayes` decides under policy.expected_loss_threshold, in the goal's unit: write one"
+            raise ValueError(message)
+        if self.group_sequential is not None and engine != "group_sequential":
+            message = f"group_sequential plans looks of goal.engine `group_sequential`; the goal's engine is `{engine}`"
+            raise ValueError(message)
         return self
 
     @model_validator(mode="after")
@@ -280,6 +292,16 @@ class ExperimentSpecification(Specification):
     def all_metrics(self) -> dict[str, Metric]:
         """The router's metrics and the declared ones, by name."""
         return {**ROUTER_METRICS, **{metric.name: metric for metric in self.metrics}}
+
+    @property
+    def planned_looks(self) -> GroupSequential:
+        """Of the engine group_sequential, those in force."""
+        return self.group_sequential or GroupSequential()
+
+    def engine_of(self, metric: str) -> Engine:
+        """What the comparisons on a metric come from: the goal's engine, or the metric's own."""
+        own = self.goal.engine if metric == self.goal.metric else None
+        return own or self.all_metrics[metric].engine
 
     def margin_kind(self, guardrail: Guardrail) -> Literal["absolute", "relative"]:
         """The kind of margin in force."""

@@ -48,6 +48,11 @@ class Metric(Specification):
         )
     )
     under: float | None = Field(default=None, allow_inf_nan=False, description="the limit, in the unit of `source`")
+    engine: Literal["asymptotic", "rare"] = Field(
+        default="asymptotic",
+        description="rare: for rates under about 10 % or over 90 %, from counts of the rarer outcome, valid from the "
+        "first unit on",
+    )
 
     @property
     def counted_over(self) -> str:
@@ -94,6 +99,9 @@ class Metric(Specification):
             raise ValueError(message)
         if self.fold != "sum" and self.level != "unit":
             message = f"fold `{self.fold}` is of several values within a unit: it needs level `unit`"
+            raise ValueError(message)
+        if self.engine == "rare" and self.kind != "proportion":
+            message = f"engine `rare` counts the rarer outcome of a rate; a {self.kind} takes `asymptotic`"
             raise ValueError(message)
         if self.kind == "proportion" and self.cap is not None:
             message = "a proportion has no outliers to cap"

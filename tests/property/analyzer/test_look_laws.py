@@ -51,7 +51,16 @@ KINDS: list[dict[str, object]] = [
     {},
     {"goal": {"metric": "correct", "minimum_detectable_effect": 0.1}},
     {"goal": {"metric": "latency_ms", "minimum_detectable_effect": 0.1, "effect": "relative"}},
-    {"engine": "fixed", "planned_units": 40, "goal": {"metric": "correct", "minimum_detectable_effect": 0.1}},
+    {"planned_units": 40, "goal": {"metric": "correct", "engine": "fixed", "minimum_detectable_effect": 0.1}},
+    {
+        "planned_units": 40,
+        "goal": {"metric": "correct", "engine": "group_sequential", "minimum_detectable_effect": 0.1},
+    },
+    {"goal": {"metric": "correct", "engine": "rare", "minimum_detectable_effect": 0.1}},
+    {
+        "goal": {"metric": "correct", "engine": "bayes", "prior_sd": 0.1, "effect": "relative"},
+        "policy": {"expected_loss_threshold": 0.01},
+    },
     {"ramp": {"steps": [{"share": 0.1, "units": 10}]}, "minimum": {"units": 20, "requests": 20}},
     {"maximum_duration_s": HOUR_S},
 ]

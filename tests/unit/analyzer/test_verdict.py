@@ -314,7 +314,7 @@ def test_6_worse_on_the_goal_goes() -> None:
     assert gist(found) == (6, "roll_back", "challenger")
     assert (found.kind, found.winner) == ("control_wins", "control")
     assert found.reason.startswith(
-        "challenger's correct is 20.0 points lower than control's (95 % always-valid interval "
+        "challenger's correct is 20.0 points lower than control's (50 % against 70 %); with 95 % confidence at any "
     )
 
 
@@ -400,7 +400,7 @@ def test_8_better_and_not_worse_on_any_guardrail() -> None:
     assert gist(found) == (8, "promote", "challenger")
     assert (found.winner, found.promotable, found.not_promotable_because) == ("challenger", "challenger", None)
     assert found.reason.startswith(
-        "challenger's correct is 20.0 points higher than control's (95 % always-valid interval"
+        "challenger's correct is 20.0 points higher than control's (90 % against 70 %); with 95 % confidence at any "
     )
     assert found.reason.endswith("guardrails passed: success")
 
@@ -525,7 +525,7 @@ def test_10_says_how_much_is_still_needed() -> None:
 
 
 def test_fixed_engine_waits_for_the_planned_units() -> None:
-    story = Story(engine="fixed", planned_units=6000)
+    story = Story(goal={"metric": "correct", "engine": "fixed"}, planned_units=6000)
 
     assert verdict(story, seen(arm(2999), challenger=arm(3000, wrong=300))).step == 10
     found = verdict(story, seen(arm(3000), challenger=arm(3000, wrong=300)))
@@ -534,7 +534,7 @@ def test_fixed_engine_waits_for_the_planned_units() -> None:
 
 
 def test_fixed_engine_decides_once() -> None:
-    story = Story(engine="fixed", planned_units=2000)
+    story = Story(goal={"metric": "correct", "engine": "fixed"}, planned_units=2000)
     story.accepted(seen(arm(1000, wrong=300), challenger=arm(1000, wrong=290)))
     later = seen(arm(3000), challenger=arm(3000, wrong=300))
     assert story.look(later).data.verdict.step == 8
@@ -543,7 +543,7 @@ def test_fixed_engine_decides_once() -> None:
 
 
 def test_fixed_engine_result_stands_until_the_other_gates_open() -> None:
-    story = Story(engine="fixed", planned_units=2000)
+    story = Story(goal={"metric": "correct", "engine": "fixed"}, planned_units=2000)
     early = story.accepted(seen(arm(1000, wrong=300), challenger=arm(1000, wrong=200)), at_s=10)
     assert early.data.verdict.step == 10
 
@@ -551,7 +551,7 @@ def test_fixed_engine_result_stands_until_the_other_gates_open() -> None:
 
 
 def test_fixed_engine_is_futile_after_an_open_end() -> None:
-    goal = {"metric": "correct", "minimum_detectable_effect": 0.02}
-    story = Story(engine="fixed", planned_units=2000, goal=goal)
+    goal = {"metric": "correct", "minimum_detectable_effect": 0.02, "engine": "fixed"}
+    story = Story(planned_units=2000, goal=goal)
 
     assert verdict(story, seen(arm(1000, wrong=300), challenger=arm(1000, wrong=290))).step == 9

@@ -164,7 +164,8 @@ class TestExperiment:
         made = experiment()
         assert (made.control_name, made.challenger_names) == ("control", ("b",))
         assert made.weights == {"control": 80, "b": 20}
-        assert (made.goal.metric, made.alpha, made.power, made.engine) == ("success", 0.05, 0.8, "sequential")
+        assert (made.goal.metric, made.alpha, made.power) == ("success", 0.05, 0.8)
+        assert made.engine_of("success") == "asymptotic"
         assert [(g.metric, g.margin, made.margin_kind(g)) for g in made.guardrails] == [
             ("success", 0.005, "absolute"),
             ("latency_ms", 0.05, "relative"),

@@ -8,22 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splitgauge.analyzer.comparisons import compare, compare_leader, holm_over_challengers, shown_metrics
+from splitgauge.analyzer.comparisons import compare, compare_leader, shown_metrics
+from splitgauge.analyzer.findings import Findings
 from splitgauge.analyzer.guardrails import find_harm
 from splitgauge.analyzer.health import check_health
 from splitgauge.analyzer.numbers import Numbers, column, read_numbers
-from splitgauge.analyzer.promotion import Findings
+from splitgauge.analyzer.planned_looks import carry
 from splitgauge.analyzer.verdict import decide
 from splitgauge.experiments import DecisionHistory, ExperimentState
 from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.schemas import instants
 from splitgauge.schemas.analysis import (
     AnalysisData,
-    Comparison,
     DecisionsRead,
-    LookState,
     MetricValue,
-    PlannedEnd,
     VariantNumbers,
 )
 from splitgauge.schemas.codec import canonical, encode, sha256_hex
@@ -105,7 +103,7 @@ def analyse(
         leader=compare_leader(state, numbers, comparisons),
         guardrails=tuple(find_harm(state, numbers)),
         health=check_health(state, numbers, before),
-        carried=_carried(state, comparisons, before, looked_at),
+        carried=carry(state, comparisons, before, looked_at),
     )
     return AnalysisData(
         experiment_id=state.id,
@@ -160,24 +158,3 @@ def _variants(state: ExperimentState, numbers: Numbers) -> dict[str, VariantNumb
             },
         )
     return out
-
-
-def _carried(
-    state: ExperimentState, comparisons: list[Comparison], previous: AnalysisData | None, looked_at: str
-) -> LookState:
-    """The one test of the engine `fixed`, taken once all challengers that are in have the planned units."""
-    if previous is not None and previous.state.planned_end is not None:
-        return previous.state
-    goals = [one for one in comparisons if one.role == "goal"]
-    planned = state.specification.planned_units
-    if state.specification.engine != "fixed" or not goals or any(g.units + g.units_against < planned for g in goals):
-        return LookState()
-    adjusted = holm_over_challengers(state, {goal.variant: goal.fixed_p for goal in goals})
-    return LookState(
-        planned_end=PlannedEnd(
-            looked_at=looked_at,
-            units={goal.variant: goal.units + goal.units_against for goal in goals},
-            effects={goal.variant: goal.effect for goal in goals if goal.effect is not None},
-            adjusted_p={name: p for name, p in adjusted.items() if p is not None},
-        )
-    )

@@ -43,7 +43,7 @@ def _gist(look: AnalysisData) -> tuple[object, ...]:
         verdict.promotable,
         look.health.state,
         look.health.sample_ratio_latched,
-        look.state.planned_end,
+        look.state,
         tuple((one.variant, one.metric, one.state) for one in look.guardrails),
     )
 

@@ -11,24 +11,21 @@ from typing import Literal
 import numpy as np
 
 from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
+from splitgauge.analyzer.sequences import Sequences, sequences
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import AnalysisData, Comparison
+from splitgauge.schemas.goal import Goal
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.statistics import (
     Effect,
     FixedTest,
     Posterior,
-    TwoSidedSequence,
     absolute_effect,
-    conditional_power,
     e_bh,
     holm,
-    mixture_variance,
     normal_posterior,
     proportion_test,
     relative_effect,
-    remaining_units,
-    two_sided_sequence,
     welch_test,
     z_test,
 )
@@ -40,6 +37,7 @@ __all__ = [
     "holm_over_challengers",
     "in_the_running",
     "lacking",
+    "leader_level_of",
     "level_of",
     "shown_metrics",
 ]
@@ -53,17 +51,21 @@ class _Results:
     """All numbers of some rows, shape (rows,)."""
 
     fixed: FixedTest
-    sequence: TwoSidedSequence
+    sequence: Sequences
     posterior: Posterior
     effect: Effect
     relative: FloatArray
-    needed: FloatArray
-    power: FloatArray
 
 
 def level_of(state: ExperimentState) -> float:
     """Two-sided error of one challenger's intervals: alpha over all that the experiment began with."""
     return state.specification.alpha / len(state.specification.challenger_names)
+
+
+def leader_level_of(state: ExperimentState) -> float:
+    """The same of two challengers against each other, over all pairs."""
+    challengers = len(state.specification.challenger_names)
+    return state.specification.alpha / (challengers * (challengers - 1) / 2)
 
 
 def compare(state: ExperimentState, numbers: Numbers, previous: AnalysisData | None) -> list[Comparison]:
@@ -101,9 +103,7 @@ def compare_leader(state: ExperimentState, numbers: Numbers, comparisons: Sequen
     if len(effects) < 2:
         return None
     leader, runner_up, *_ = sorted(effects, key=lambda name: -effects[name])
-    challengers = len(state.specification.challenger_names)
-    level = state.specification.alpha / (challengers * (challengers - 1) / 2)
-    return _records(state, numbers, [Row(leader, runner_up, goal)], level=level)[0]
+    return _records(state, numbers, [Row(leader, runner_up, goal)], level=leader_level_of(state))[0]
 
 
 def direction_of(state: ExperimentState, metric: str) -> int:
@@ -117,10 +117,11 @@ def lacking(state: ExperimentState, goal: Comparison) -> str | None:
     for name, units in ((goal.against, goal.units_against), (goal.variant, goal.units)):
         if units < minimum.units:
             return f"{units} units of {name} have {goal.metric}, of at least {minimum.units}"
-    if goal.rarer_outcomes is not None and goal.rarer_outcomes < RARE_OUTCOMES:
+    few = goal.rarer_outcomes is not None and goal.rarer_outcomes < RARE_OUTCOMES
+    if few and goal.engine != "rare":
         return (
             f"{goal.metric} of {goal.variant} and {goal.against}: only {goal.rarer_outcomes} units have its rarer "
-            f"outcome, of at least {RARE_OUTCOMES}"
+            f"outcome, of at least {RARE_OUTCOMES}; before that its rates cannot be compared"
         )
     if goal.effect is None or goal.sequential_p is None:
         return f"{goal.metric} of {goal.variant} and {goal.against}: {goal.reason or 'no data'}"
@@ -166,8 +167,8 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
         "probability_to_beat_control": column(posterior.probability_to_beat),
         "expected_loss": column(posterior.loss_choosing),
         "expected_loss_of_staying": column(posterior.loss_staying),
-        "conditional_power": column(results.power),
-        "units_needed": [_whole(value) for value in np.ceil(results.needed).tolist()],
+        "conditional_power": column(sequence.power),
+        "units_needed": [_whole(value) for value in np.ceil(sequence.needed).tolist()],
         "units": [int(n) for n in effect.n_treatment.tolist()],
         "units_against": [int(n) for n in effect.n_control.tolist()],
         "rarer_outcomes": [_whole(count) for count in rarer.tolist()],
@@ -179,6 +180,8 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
                 "against": row.against,
                 "metric": row.metric,
                 "role": _role(state, row.metric),
+                "engine": state.specification.engine_of(row.metric),
+                "counted": sequence.counted[place],
                 "reason": _why_null(columns["effect"][place], columns["sequential_p"][place]),
                 **{name: values[place] for name, values in columns.items()},
             }
@@ -188,7 +191,6 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
 
 
 def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], level: float) -> _Results:
-    specification = state.specification
     metrics = [numbers.metrics[row.metric] for row in rows]
     plain = numbers.arms(rows, guard=False)
     at_the_end = absolute_effect(plain.control, plain.treatment)
@@ -197,21 +199,19 @@ def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], leve
     rate = np.array([metric.kind == "proportion" for metric in metrics])
     fixed = FixedTest(*(np.where(rate, ours, theirs) for ours, theirs in zip(z, welch, strict=True)))
     arms = numbers.arms(rows, guard=True)
-    effect = absolute_effect(arms.control, arms.treatment)
-    r2 = mixture_variance(specification.planned_units, alpha=level)
-    directions = np.array([1.0 if metric.direction == "up" else -1.0 for metric in metrics])
-    target = _targets(state, rows, arms.control.mean)
-    # Without a target the effect as it stands now is what has to be shown.
-    wanted = np.where(np.isnan(target), effect.value, target)
-    remaining = remaining_units(effect, wanted, alpha=level, power=max(0.5, specification.power), r2=r2)
+    prior_mean, prior_sd = _prior(state, rows, arms.control.mean)
     return _Results(
         fixed=fixed,
-        sequence=two_sided_sequence(effect, alpha=level, r2=r2),
-        posterior=normal_posterior(at_the_end, alpha=level, direction=directions),
-        effect=effect,
+        sequence=sequences(state, numbers, rows, arms, target=_targets(state, rows, arms.control.mean), level=level),
+        posterior=normal_posterior(
+            at_the_end,
+            alpha=level,
+            direction=np.array([1.0 if metric.direction == "up" else -1.0 for metric in metrics]),
+            prior_mean=prior_mean,
+            prior_sd=prior_sd,
+        ),
+        effect=absolute_effect(arms.control, arms.treatment),
         relative=relative_effect(arms.control, arms.treatment).value,
-        needed=remaining.units,
-        power=_power_left(state, effect, target, units_left=remaining.units, level=level),
     )
 
 
@@ -220,27 +220,22 @@ def _targets(state: ExperimentState, rows: Sequence[Row], baseline: FloatArray) 
     goal = state.specification.goal
     if goal.minimum_detectable_effect is None:
         return np.full(len(rows), np.nan)
-    size = goal.minimum_detectable_effect * (np.abs(baseline) if goal.effect == "relative" else 1.0)
+    size = goal.minimum_detectable_effect * _in_metric_units(goal, baseline)
     return np.where([row.metric == goal.metric for row in rows], size * direction_of(state, goal.metric), np.nan)
 
 
-def _power_left(
-    state: ExperimentState, effect: Effect, target: FloatArray, *, units_left: FloatArray, level: float
-) -> FloatArray:
-    """Conditional power at the end of the test.
+def _prior(state: ExperimentState, rows: Sequence[Row], baseline: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation of the goal's effect before the experiment, metric units; flat for other metrics, and
+    where a relative one has nothing to be relative to."""
+    goal = state.specification.goal
+    unit = _in_metric_units(goal, baseline)
+    known = np.array([row.metric == goal.metric and goal.prior_sd is not None for row in rows]) & (unit > 0)
+    mean, sd = (goal.prior_mean or 0.0) * unit, (goal.prior_sd or 0.0) * unit
+    return np.where(known, mean, 0.0), np.where(known, sd, np.inf)
 
-    A sequence has the asked power for its target at n + `units_left`; a shorter plan only says where it is tightest,
-    and an end there would give up tests that were never meant to be over by then.
-    """
-    specification = state.specification
-    if specification.engine == "fixed":
-        final = np.full(effect.n.shape, float(specification.planned_units))
-        r2 = None
-    else:
-        grown = np.where(np.isfinite(units_left), effect.n + units_left, effect.n)
-        final = np.maximum(np.maximum(grown, specification.planned_units), 1.0)
-        r2 = mixture_variance(specification.planned_units, alpha=level)
-    return np.where(np.isnan(target), np.nan, conditional_power(effect, target, final_n=final, alpha=level, r2=r2))
+
+def _in_metric_units(goal: Goal, baseline: FloatArray) -> FloatArray:
+    return np.abs(baseline) if goal.effect == "relative" else np.ones(baseline.shape)
 
 
 def _with_exact_tests(numbers: Numbers, rows: Sequence[Row], p_values: FloatArray) -> FloatArray:

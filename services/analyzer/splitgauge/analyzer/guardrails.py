@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
-from splitgauge.analyzer.wording import amount
+from splitgauge.analyzer.wording import amount, confidence, odds
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import GuardrailFinding
 from splitgauge.schemas.experiment import Guardrail
@@ -208,15 +208,16 @@ def _reason(state: ExperimentState, finding: GuardrailFinding, *, observed: int,
     if finding.operational_harm:
         return (
             f"{who}: {observed} of {finding.failures} units with a failure are {finding.variant}'s, far above its "
-            f"share of the traffic (log Bayes factor {finding.log_bayes_factor or 0.0:.1f})"
+            f"share of the traffic; among equal arms chance does that {odds(finding.log_bayes_factor or 0.0)}"
         )
     if finding.harm is None:
         return f"{who}: no data in both arms yet"
     side = "worse" if finding.harm >= 0 else "better"
     text = f"{who}: {side} by {amount(metric, abs(finding.harm), relative=relative)}"
     if finding.state == "harm" and finding.harm_lower is not None:
-        return f"{text}, by at least {amount(metric, finding.harm_lower, relative=relative)} at any look"
+        sure = confidence(_alphas(state, [Row(finding.variant, state.control, finding.metric)])[0].item())
+        return f"{text}; {sure} by at least {amount(metric, finding.harm_lower, relative=relative)}"
     if finding.harm_upper is None:
         return f"{text}; nothing varies yet, so that no bound can be given"
     bound = amount(metric, finding.harm_upper, relative=relative)
-    return f"{text}, worse by at most {bound} at any look; the margin is {margin}"
+    return f"{text}; {confidence(_alpha(state))} worse by at most {bound}, where under {margin} is a pass"

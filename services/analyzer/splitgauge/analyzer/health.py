@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from splitgauge.analyzer.numbers import Numbers, Row, column
+from splitgauge.analyzer.wording import odds, percent
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import AnalysisData, Health
 from splitgauge.schemas.codec import canonical
@@ -40,9 +41,16 @@ def check_health(state: ExperimentState, numbers: Numbers, previous: AnalysisDat
     if latched:
         invalid.append(_sample_ratio_problem(numbers, ratio))
     if crossovers >= _CROSSOVERS and share > _CROSSOVER_SHARE:
-        invalid.append(f"{crossovers} of {exposed} units got two variants under one split ({100 * share:.2g} %)")
+        invalid.append(
+            f"{crossovers} of {exposed} units got two variants under one split ({percent(share)}; up to "
+            f"{percent(_CROSSOVER_SHARE)} is harmless)"
+        )
     if missing_log_e is not None and missing_log_e >= math.log(ALARM_E_VALUE):
-        invalid.append("outcomes are missing more often in one arm than in the other")
+        lost = ", ".join(f"{name} {count}" for name, count in numbers.totals(numbers.missing_units).items())
+        invalid.append(
+            f"outcomes are missing more often in one arm than in the other (units with a missing one: {lost}); chance "
+            f"alone does that {odds(missing_log_e)}"
+        )
     thin = _too_little(state, numbers)
     return Health(
         state="invalid" if invalid else "warning" if thin else "healthy",
@@ -69,9 +77,10 @@ def _sample_ratio_problem(numbers: Numbers, ratio: _SampleRatio) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in numbers.totals(numbers.exposed).items())
     expected = (numbers.exposed.sum(axis=1)[:, None] * numbers.shares).sum(axis=0)
     wanted = ", ".join(f"{name} {count:.0f}" for name, count in zip(numbers.variants, expected, strict=True))
-    return f"units do not arrive in the shares of the split: {counts}, where {wanted} were expected" + (
-        "" if ratio.alarm else "; it did not at an earlier look, and that stays"
-    )
+    text = f"units do not arrive in the shares of the split: {counts}, where {wanted} were expected"
+    if not ratio.alarm:
+        return f"{text}; they did not at an earlier look, and that stays"
+    return text if ratio.log_e is None else f"{text}; chance alone does that {odds(ratio.log_e)}"
 
 
 def _missing(state: ExperimentState, numbers: Numbers) -> float | None:

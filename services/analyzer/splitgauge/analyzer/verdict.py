@@ -8,15 +8,15 @@ import math
 from collections.abc import Callable
 
 from splitgauge.analyzer.comparisons import in_the_running, lacking
-from splitgauge.analyzer.promotion import Findings, Promotion, goal_result, goal_sentence, goals, judge_promotion
-from splitgauge.analyzer.wording import units_and_jobs
+from splitgauge.analyzer.findings import Findings, goals
+from splitgauge.analyzer.judgement import futile_because, goal_result, goal_sentence, no_look_is_left
+from splitgauge.analyzer.promotion import Promotion, judge_promotion
+from splitgauge.analyzer.wording import amount, percent, units_and_jobs
 from splitgauge.experiments import SLOTS, ExperimentState, coverage_slots
-from splitgauge.schemas.analysis import Comparison, Proposal, Verdict
+from splitgauge.schemas.analysis import Proposal, Verdict
 from splitgauge.schemas.instants import SECOND_US
 
 __all__ = ["decide"]
-
-_FUTILE_POWER = 0.1
 
 
 def decide(findings: Findings) -> Verdict:
@@ -151,7 +151,8 @@ def _ramp(findings: Findings) -> Verdict | None:
     return Verdict(
         step=7,
         kind="ramp",
-        reason=f"the ramp's step has its time and units and no guardrail shows harm: on to {100 * share:.4g} %",
+        reason=f"the ramp's step of {percent(state.ramp_shares[state.step or 0])} has had its time and its units, and "
+        f"no guardrail shows harm: on to {percent(share)} of the traffic",
         proposal=Proposal(action="ramp", consent=state.specification.policy.ramp, step=step),
     )
 
@@ -196,34 +197,22 @@ def _promote(findings: Findings) -> Verdict | None:
 
 def _futility(findings: Findings) -> Verdict | None:
     """9. Needs a minimum detectable effect: without one nothing says what would be futile."""
-    state = findings.state
-    goal_of = state.specification.goal
-    if goal_of.minimum_detectable_effect is None or not _minimum_duration_over(findings):
+    state, compared = findings.state, goals(findings)
+    size = state.specification.goal.minimum_detectable_effect
+    if size is None or not compared or not _minimum_duration_over(findings):
         return None
-    compared = goals(findings)
-    if not compared or not all(_futile(findings, goal) for goal in compared):
+    reasons = [futile_because(findings, goal) for goal in compared]
+    if None in reasons:
         return None
+    metric = state.specification.all_metrics[compared[0].metric]
+    worth = amount(metric, size, relative=state.specification.goal.effect == "relative")
+    said = [f"{goal_sentence(findings, goal)}; {why}" for goal, why in zip(compared, reasons, strict=True)]
     return Verdict(
         step=9,
         kind="futility",
-        reason="an effect worth knowing of will not be shown: "
-        + "; ".join(goal_sentence(findings, goal) for goal in compared),
+        reason=f"an effect of {worth}, the least worth knowing of, will not be shown: {'; '.join(said)}",
         proposal=Proposal(action="complete", consent=state.specification.policy.stop),
     )
-
-
-def _futile(findings: Findings, goal: Comparison) -> bool:
-    specification = findings.state.specification
-    size = specification.goal.minimum_detectable_effect
-    if size is None or goal.sequential_lower is None or goal.sequential_upper is None:
-        return False
-    if specification.engine == "fixed" and findings.carried.planned_end is not None:
-        return goal_result(findings, goal) == "open"
-    if specification.goal.effect == "relative":
-        control = findings.variants[goal.against].metrics[goal.metric].value
-        size *= abs(control or 0.0)
-    inside = specification.engine == "sequential" and -size < goal.sequential_lower and goal.sequential_upper < size
-    return inside or (goal.conditional_power is not None and goal.conditional_power < _FUTILE_POWER)
 
 
 def _continue(findings: Findings) -> Verdict:
@@ -233,10 +222,11 @@ def _continue(findings: Findings) -> Verdict:
         because = f"the minimum duration of {_duration(findings.state.specification.minimum.duration_s)} is not over"
     else:
         because = judge_promotion(findings).reason
-    text = f"{because}; {units_and_jobs(units, jobs)}"
+    needed = "no planned look is left" if no_look_is_left(findings) else units_and_jobs(units, jobs)
+    text = f"{because}; {needed}"
     step = _ready_step(findings)
     if step is not None:
-        text += f"; the ramp is ready for {100 * findings.state.ramp_shares[step]:.4g} %"
+        text += f"; the ramp is ready for {percent(findings.state.ramp_shares[step])}"
     return Verdict(step=10, kind="continue", reason=text, units_needed=units, jobs_needed=jobs)
 
 
