@@ -25,6 +25,8 @@ BY_ALPHA: dict[str, Call] = {
     "two_sided_sequence": lambda alpha: st.two_sided_sequence(EFFECT, alpha=alpha, r2=0.1),
     "one_sided_sequence": lambda alpha: st.one_sided_sequence(EFFECT, alpha=alpha, r2=0.1),
     "normal_posterior": lambda alpha: st.normal_posterior(EFFECT, alpha=alpha),
+    "beta_binomial_posterior": lambda alpha: st.beta_binomial_posterior([9, 9], [1, 2], [9, 9], [2, 3], alpha=alpha),
+    "bayes_decision": lambda alpha: st.bayes_decision([3.0, 4.0], 0.1, 0.2, alpha=alpha, loss_threshold=0.1),
     "first_failures": lambda alpha: st.first_failures([[1, 2]], [[3, 4]], 0.5, alpha=alpha),
     "rate_sequence": lambda alpha: st.rate_sequence([9, 9], [1, 2], alpha=alpha),
     "rate_tuning": lambda alpha: st.rate_tuning([9, 9], alpha=alpha),
@@ -76,6 +78,7 @@ COUNTED: list[tuple[Call, str]] = [
     (lambda n: st.sample_ratio([[n, 1]], [0.5, 0.5]), "counts_per_arm"),
     (lambda n: st.first_failures([n], [1], 0.5, alpha=0.05), "control"),
     (lambda n: st.rate_sequence(n, 0, alpha=0.05), "n"),
+    (lambda n: st.beta_binomial_posterior(n, 0, 9, 0, alpha=0.05), "n_control"),
     (lambda n: st.rate_ratio_sequence([1], [n], 0.5, alpha=0.05), "treatment"),
     (lambda n: st.rare_rate_guardrail(n, 0, 9, 0, margin=0.1, alpha=0.05), "n_control"),
 ]

@@ -12,6 +12,8 @@ Splitgauge but its error tree.
 """
 
 from splitgauge.statistics.aggregates import Cells, Moments, cells, exact_moments, means, proportions, ratios
+from splitgauge.statistics.best_arm import BestArm, best_arm
+from splitgauge.statistics.beta_binomial import BetaPosterior, beta_binomial_posterior
 from splitgauge.statistics.confidence_sequence import (
     OneSidedSequence,
     TwoSidedSequence,
@@ -68,7 +70,7 @@ from splitgauge.statistics.novelty import (
     novelty_test,
 )
 from splitgauge.statistics.planning import Remaining, conditional_power, remaining_units, required_units
-from splitgauge.statistics.posterior import Posterior, normal_posterior
+from splitgauge.statistics.posterior import BayesDecision, Posterior, bayes_decision, normal_posterior
 from splitgauge.statistics.quantiles import (
     QuantileRanks,
     Quantiles,
@@ -102,6 +104,9 @@ __all__ = [
     "Adjusted",
     "Arm",
     "Arms",
+    "BayesDecision",
+    "BestArm",
+    "BetaPosterior",
     "Cells",
     "Effect",
     "FirstFailures",
@@ -135,7 +140,10 @@ __all__ = [
     "adjusted_ratios",
     "adjusted_relative_effect",
     "arm",
+    "bayes_decision",
     "benjamini_hochberg",
+    "best_arm",
+    "beta_binomial_posterior",
     "bonferroni",
     "bucket_edges",
     "bucket_of",

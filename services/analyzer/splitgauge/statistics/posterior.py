@@ -1,7 +1,8 @@
-"""The normal posterior of an effect, in closed form.
+"""The normal posterior of an effect, in closed form, and the Bayesian decision.
 
 Reported always; a posterior probability alone never decides: stopping on it gives 39-58 % false positives. A Bayesian
-decision needs a Bayes factor (`two_sided_sequence`'s e-value is one) beside the expected loss from here.
+decision needs a Bayes factor (`two_sided_sequence`'s e-value is one) beside the expected loss from here:
+`bayes_decision` takes both.
 """
 
 from typing import NamedTuple
@@ -11,18 +12,21 @@ from scipy import special
 
 from splitgauge.statistics.arguments import (
     ArrayLike,
+    BoolArray,
     FloatArray,
     aligned,
     broadcastable,
     error_rates,
     finite,
+    floats,
+    non_negative,
     positive,
     signs,
 )
 from splitgauge.statistics.arrays import select
 from splitgauge.statistics.effects import Effect, known_se
 
-__all__ = ["Posterior", "normal_posterior"]
+__all__ = ["BayesDecision", "Posterior", "bayes_decision", "normal_posterior"]
 
 _ROOT_TWO_PI = float(np.sqrt(2 * np.pi))
 
@@ -44,6 +48,17 @@ class Posterior(NamedTuple):
     """Expected loss of choosing the challenger, units of the effect, at least 0."""
     loss_staying: FloatArray
     """Expected loss of staying with control, units of the effect, at least 0."""
+
+
+class BayesDecision(NamedTuple):
+    """What a Bayesian design does at one look, bool, shape (comparisons,). All False: go on."""
+
+    choose: BoolArray
+    """Stop, and choose the challenger."""
+    stay: BoolArray
+    """Stop, and stay with control."""
+    evident: BoolArray
+    """The Bayes factor against no effect is at least 1/alpha; without it nothing is decided."""
 
 
 @np.errstate(all="ignore")
@@ -88,3 +103,44 @@ def normal_posterior(
     choosing = np.maximum(sd * (density - z * downside), 0.0)
     staying = np.maximum(sd * (density + z * upside), 0.0)
     return Posterior(*aligned(mean, sd, mean - half, mean + half, upside, choosing, staying))
+
+
+@np.errstate(all="ignore")
+def bayes_decision(
+    log_e_value: ArrayLike,
+    loss_choosing: ArrayLike,
+    loss_staying: ArrayLike,
+    *,
+    alpha: ArrayLike,
+    loss_threshold: ArrayLike,
+) -> BayesDecision:
+    """Stop on a Bayes factor and on a small expected loss, both at the same look.
+
+    Args:
+        log_e_value: natural logarithm of a Bayes factor against no effect that is an e-value at every look, shape
+            (comparisons,): `two_sided_sequence`'s, `rate_ratio_sequence`'s or `log_bayes_factor`'s; nan: none.
+        loss_choosing, loss_staying: expected losses, from `normal_posterior` or `beta_binomial_posterior`, at least 0
+            or nan.
+        alpha: probability that equal arms are ever told apart, over all looks, after all corrections, in (0, 1).
+        loss_threshold: the expected loss that does not matter, units of the losses, above 0.
+    Returns: `BayesDecision`: evident where log_e_value >= ln(1/alpha); choose (stay) where evident, the expected
+        loss of choosing (staying) is at most the threshold, and it is the smaller of the two. False where anything is
+        nan.
+    Raises: ContractError where alpha or the threshold is out of range, a loss is negative, or shapes do not fit.
+    Assumes: the Bayes factor has expectation at most 1 under equal arms at every stopping time; the posterior may be
+        any, since it can only keep from deciding.
+    Source: Ville 1939 (P(sup e >= 1/alpha) <= alpha); expected loss: Stucchi 2015, "Bayesian A/B testing at VWO".
+
+        >>> found = bayes_decision([1.0, 4.0, 4.0], [0.001, 0.001, 0.2], [0.2, 0.2, 0.001], alpha=0.05,
+        ...                        loss_threshold=0.01)
+        >>> found.choose.tolist(), found.stay.tolist()
+        ([False, True, False], [False, False, True])
+    """
+    log_e, level = floats("log_e_value", log_e_value), error_rates("alpha", alpha)
+    choosing, staying = non_negative("loss_choosing", loss_choosing), non_negative("loss_staying", loss_staying)
+    enough = positive("loss_threshold", loss_threshold)
+    broadcastable(log_e_value=log_e, loss_choosing=choosing, loss_staying=staying, alpha=level, loss_threshold=enough)
+    evident = np.asarray(log_e >= -np.log(level))
+    choose = np.asarray(evident & (choosing <= enough) & (choosing < staying))
+    stay = np.asarray(evident & (staying <= enough) & (staying < choosing))
+    return BayesDecision(*aligned(choose, stay, evident))
