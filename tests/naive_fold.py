@@ -20,7 +20,16 @@ from splitgauge.schemas.envelope import Envelope
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.instants import from_text, to_text
 from splitgauge.schemas.metric import ROUTER_METRICS, Metric
-from splitgauge.schemas.tables import SHARE_SCALE, BucketCell, Cell, Counts, MetricSums, PartialData, VariantTotals
+from splitgauge.schemas.tables import (
+    SHARE_SCALE,
+    BucketCell,
+    Cell,
+    Counts,
+    MetricSums,
+    NoveltySums,
+    PartialData,
+    VariantTotals,
+)
 from splitgauge.schemas.traffic import AssignmentData, OutcomeData, ReportObservationData
 
 __all__ = ["NaiveFold"]
@@ -58,6 +67,8 @@ class Unit:
     crossover: bool = False
     requests: list[Request] = field(default_factory=list[Request])
     values: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    early: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    late: bool = False
     reports: list[str] = field(default_factory=list[str])
     gone: bool = False
     missing_when_gone: int = 0
@@ -81,6 +92,20 @@ class Experiment:
     @property
     def keep(self) -> int:
         return round(self.specification.keep_s * 1_000_000)
+
+    def is_early(self, unit: Unit, at: int) -> bool:
+        """Up to 3 days after first exposure; all of it where no report of the goal can be late."""
+        window = self.specification.attribution_window_s
+        goal = self.specification.all_metrics[self.specification.goal.metric]
+        reported = goal.name not in ROUTER_METRICS and goal.source is None
+        return at <= unit.at + 3 * DAY or (reported and window is not None and window * 1_000_000 <= 3 * DAY)
+
+    def value(self, unit: Unit, name: str, value: int, at: int) -> None:
+        unit.values.setdefault(name, []).append(value)
+        if self.is_early(unit, at):
+            unit.early.setdefault(name, []).append(value)
+        else:
+            unit.late = True
 
 
 @dataclass
@@ -249,6 +274,7 @@ class NaiveFold:
             experiment.counts["foreign"] += 1
         else:
             unit.requests.append(request)
+            unit.late = unit.late or not experiment.is_early(unit, request.at)
             unit.crossover = unit.crossover or unit.variant != data.variant
             if not unit.crossover:
                 self._bucket(experiment, request.at, unit.variant, None, 1)
@@ -301,7 +327,7 @@ class NaiveFold:
         else:
             values = _router_values(data)
             for name, value in {**values, **_limit_values(experiment, values)}.items():
-                unit.values.setdefault(name, []).append(value)
+                experiment.value(unit, name, value, request.at)
                 if not unit.crossover:
                     self._bucket(experiment, request.at, unit.variant, name, value)
                     self._sketch(experiment, unit, name, value)
@@ -362,7 +388,7 @@ class NaiveFold:
             experiment.counts["too_late"] += 1
         else:
             for name, value in values.items():
-                unit.values.setdefault(name, []).append(value)
+                experiment.value(unit, name, value, received)
                 if not unit.crossover:
                     self._bucket(experiment, received, unit.variant, name, value)
                     self._sketch(experiment, unit, name, value)
@@ -458,6 +484,7 @@ class NaiveFold:
             missing=sum(self._missing_of(unit) for unit in analysed),
             missing_units=sum(self._missing_of(unit) > 0 for unit in analysed),
             metrics={name: _sums(metric, metrics, analysed) for name, metric in metrics.items()},
+            novelty=_novelty(experiment, metrics[experiment.specification.goal.metric], metrics, analysed),
         )
 
     def _totals(self, experiment: Experiment, requests: list[Request]) -> dict[str, VariantTotals]:
@@ -492,16 +519,8 @@ def _expiry(since: int, keep: int) -> int:
 def _sums(metric: Metric, metrics: dict[str, Metric], units: list[Unit]) -> MetricSums:
     sums = dict.fromkeys(MetricSums.model_fields, 0)
     for unit in units:
-        m, x = _numerator(metric, unit), unit.x.get(metric.name, 0)
-        over = metric.counted_over
-        if over == "units":
-            d = 1
-        elif over == "requests":
-            d = len(unit.requests)
-        elif over == "reports":
-            d = len(unit.values.get(metric.name, []))
-        else:
-            d = _numerator(metrics[over.removeprefix("metric:")], unit)
+        m, x = _numerator(metric, unit.values), unit.x.get(metric.name, 0)
+        d = _denominator(metric, metrics, unit.values, len(unit.requests))
         whole = metric.scale if metric.kind == "proportion" else 1
         terms = {"m": m, "d": d, "mm": m * m, "dd": d * d, "md": m * d, "x": x, "xx": x * x, "mx": m * x, "dx": d * x}
         terms |= {"present": d > 0, "hits": m > 0, "misses": m < d * whole}
@@ -512,8 +531,42 @@ def _sums(metric: Metric, metrics: dict[str, Metric], units: list[Unit]) -> Metr
     return MetricSums(**sums)
 
 
-def _numerator(metric: Metric, unit: Unit) -> int:
-    values = unit.values.get(metric.name, [])
+def _novelty(experiment: Experiment, metric: Metric, metrics: dict[str, Metric], units: list[Unit]) -> NoveltySums:
+    sums = dict.fromkeys(NoveltySums.model_fields, 0)
+    for unit in units:
+        requests = sum(experiment.is_early(unit, request.at) for request in unit.requests)
+        m_early = _numerator(metric, unit.early)
+        d_early = _denominator(metric, metrics, unit.early, requests)
+        d_late = _denominator(metric, metrics, unit.values, len(unit.requests)) - d_early
+        of = {
+            "m_early": m_early,
+            "d_early": d_early,
+            "m_late": _numerator(metric, unit.values) - m_early,
+            "d_late": int(unit.late) if metric.counted_over == "units" else d_late,
+        }
+        for name in sums:
+            sums[name] += of[name] if name in of else math.prod(of[factor] for factor in _pair(name))
+    return NoveltySums(**sums)
+
+
+def _pair(name: str) -> list[str]:
+    one, of_one, other, of_other = name.split("_")
+    return [f"{one}_{of_one}", f"{other}_{of_other}"]
+
+
+def _denominator(metric: Metric, metrics: dict[str, Metric], values: dict[str, list[int]], requests: int) -> int:
+    over = metric.counted_over
+    if over == "units":
+        return 1
+    if over == "requests":
+        return requests
+    if over == "reports":
+        return len(values.get(metric.name, []))
+    return _numerator(metrics[over.removeprefix("metric:")], values)
+
+
+def _numerator(metric: Metric, by_name: dict[str, list[int]]) -> int:
+    values = by_name.get(metric.name, [])
     m = sum(values) if metric.fold == "sum" else max(values, default=0)
     return min(m, round(metric.cap * metric.scale)) if metric.level == "unit" and metric.cap is not None else m
 

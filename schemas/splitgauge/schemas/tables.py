@@ -16,6 +16,7 @@ __all__ = [
     "Cell",
     "Counts",
     "MetricSums",
+    "NoveltySums",
     "PartialData",
     "VariantTotals",
     "WindowData",
@@ -48,6 +49,31 @@ class MetricSums(EventData):
     )
 
 
+class NoveltySums(EventData):
+    """The goal by age (statistics.md, Novelty): sums over the analysed units of a cell, as `statistics.novelty` takes.
+
+    Early: up to 3 days after the unit's first exposure; late: the total less that. An outcome is as old as the
+    assigned_at of its request, a report as its received_at. Counted over units, every unit has an early d of one, and
+    a late one where anything of it has come late. With an attribution window of at most 3 days nothing of a reported
+    goal is late.
+    """
+
+    m_early: BigInteger = 0
+    d_early: BigInteger = 0
+    m_late: BigInteger = 0
+    d_late: BigInteger = 0
+    m_early_m_early: BigInteger = 0
+    m_early_d_early: BigInteger = 0
+    m_early_m_late: BigInteger = 0
+    m_early_d_late: BigInteger = 0
+    d_early_d_early: BigInteger = 0
+    d_early_m_late: BigInteger = 0
+    d_early_d_late: BigInteger = 0
+    m_late_m_late: BigInteger = 0
+    m_late_d_late: BigInteger = 0
+    d_late_d_late: BigInteger = 0
+
+
 class Cell(EventData):
     """One variant in one epoch: its cohort of units."""
 
@@ -60,6 +86,7 @@ class Cell(EventData):
     missing: int = Field(default=0, description="of those, without an outcome past the horizon")
     missing_units: int = Field(default=0, description="analysed units with at least one missing")
     metrics: dict[str, MetricSums] = {}
+    novelty: NoveltySums = Field(default=NoveltySums(), description="of the goal, by age of the unit")
     histograms: dict[str, dict[int, int]] = Field(
         default={},
         description="of latency_ms, ttft_ms and declared quantiles: values by bucket (statistics.histogram), of "

@@ -33,12 +33,15 @@ METRICS = [
 ]
 EXPERIMENTS = ("one", "two")
 UNITS = ("u0", "u1", "u2", "u3")
+AGE = 3 * 24 * 60 * MINUTE
 DELAYS = (0, 1, 1_000_000, 11_000_000, 5 * MINUTE, 16 * MINUTE, 55 * MINUTE, 180 * MINUTE, -7 * MINUTE, -70 * MINUTE)
+"""Between one event and the next."""
 
 
-def _decisions() -> Decisions:
+def _decisions(goal: str = "success", *, window_s: float | None = 3_600) -> Decisions:
     decisions = Decisions()
-    decisions.start("one", metrics=METRICS, keep_s=7_200, attribution_window_s=3_600)
+    one = {"metrics": METRICS, "attribution_window_s": window_s, "goal": {"metric": goal}}
+    decisions.start("one", keep_s=7_200, **one)
     decisions.start("two", metrics=METRICS[:2], keep_s=1_800)
     decisions.reweight("one", 2, 1)
     decisions.complete("two")
@@ -47,6 +50,10 @@ def _decisions() -> Decisions:
 
 
 HISTORY = _decisions().history
+BY_GOAL = {
+    goal: _decisions(goal, window_s=None).history
+    for goal in ("success", "rating", "bought", "best", "visits", "spend", "clicks", "huge", "fast", "cheap")
+}
 
 VALUES: dict[str, Sequence[Any]] = {
     "rating": [0, 1.5, 2.5, 4, 9, 1e300],
@@ -60,6 +67,16 @@ VALUES: dict[str, Sequence[Any]] = {
     "wait": [0, -0.0, -2.5, 1e-6, 12.5, 1e300],
     "fast": [1],
     "nonsense": [1],
+}
+GOOD: dict[str, Sequence[Any]] = {
+    "rating": [0, 1.5, 4],
+    "bought": [True, False],
+    "best": [-1.5, 0.125, 3],
+    "visits": [0, 1, 2],
+    "spend": [0.5, 12.25],
+    "clicks": [0, 1, 2, 3],
+    "huge": [2**53 - 1, 1 - 2**53],
+    "wait": [0, -2.5, 12.5],
 }
 MEASURED: dict[str, Sequence[Any]] = {
     "latency_ms": [0.0, 12.345678, 3e4, 1e12],
@@ -110,6 +127,39 @@ class _Story:
 def stories(*, max_events: int = 60) -> st.SearchStrategy[list[bytes]]:
     """Stories; a shorter one is a simpler one."""
     return st.lists(st.integers(0, 2**32), min_size=1, max_size=max_events).map(_told)
+
+
+def lives(*, max_events: int = 50) -> st.SearchStrategy[list[bytes]]:
+    """Stories of few units, over many days, in which nearly everything counts."""
+    return st.lists(st.integers(0, 2**32), min_size=10, max_size=max_events).map(_lived)
+
+
+def _lived(seeds: list[int]) -> list[bytes]:
+    events: list[bytes] = []
+    given_out: list[dict[str, Any]] = []
+    for seed in seeds:
+        chance = Random(seed)
+        at = START + chance.choice([0, 0, 1, AGE, AGE, 2 * AGE]) + chance.choice([0, 0, 1, 5 * MINUTE])
+        kind = chance.choice(["assign", "assign", "answer", "report", "report", "token"])
+        if kind == "assign" or not given_out:
+            unit = chance.randrange(3)
+            variant = "challenger" if unit == 1 or chance.random() < 0.03 else "control"
+            epoch, seen = chance.choice([(1, 7), (1, 7), (1, 9), (2, 9)])
+            place: dict[str, Any] = {"experiment": "one", "epoch": epoch, "seen": seen, "at": at}
+            request = {"request": f"r{len(events)}", "unit": f"u{unit}", "variant": variant}
+            given_out.append({**request, **place})
+            events.append(assignment(**given_out[-1], covariates={}))
+            continue
+        of = chance.choice(given_out)
+        if kind == "answer":
+            measured = {"success": chance.random() < 0.5, "latency_ms": chance.choice([1.5, 1e9])}
+            events.append(outcome(**of, metrics=measured))
+            continue
+        values = {name: chance.choice(good) for name, good in GOOD.items() if chance.random() < 0.5}
+        token = {"request": of["request"], "epoch": of["epoch"]} if kind == "token" else {}
+        if values:
+            events.append(report(of["unit"], values, at=at, experiment="one", seen=7, event=f"{len(events)}", **token))
+    return events
 
 
 def _told(seeds: list[int]) -> list[bytes]:
@@ -175,6 +225,21 @@ def _folded(events: list[bytes]) -> PartitionFold:
     return fold
 
 
+def _folded_with_restarts(events: list[bytes], history: DecisionHistory, chance: Random) -> PartitionFold:
+    fold = PartitionFold(0)
+    rows: dict[bytes, bytes] = {}
+    while fold.position < len(events):
+        batch = stored(events)[fold.position : fold.position + chance.randint(1, 12)]
+        fold.fold(batch, history)
+        if chance.random() < 0.5:
+            fold.partials()
+        if chance.random() < 0.5:
+            changed = fold.changed_rows()
+            rows = {key: row for key, row in {**rows, **changed}.items() if row is not None}
+            fold = PartitionFold.restore(0, fold.position, rows, history)
+    return fold
+
+
 def _everything(fold: PartitionFold) -> list[bytes]:
     partials = [fold.partial(experiment_id) for experiment_id in sorted(fold.experiments)]
     return [*partials, str(fold.outside).encode()]
@@ -193,6 +258,15 @@ def test_the_fold_is_the_naive_fold(events: list[bytes]) -> None:
     for experiment_id in fold.experiments:
         expected = naive.partial(experiment_id).model_dump(mode="json")
         assert decode(fold.partial(experiment_id)) == decode(encode(expected))
+
+
+@settings(max_examples=200)
+@given(lives(), st.sampled_from(sorted(BY_GOAL)), st.integers(0, 2**32))
+def test_the_goal_by_age_is_that_of_the_naive_fold(events: list[bytes], goal: str, seed: int) -> None:
+    fold = _folded_with_restarts(events, BY_GOAL[goal], Random(seed))
+    naive = NaiveFold(events, BY_GOAL[goal])
+    for experiment_id in fold.experiments:
+        assert PartialData.model_validate_json(fold.partial(experiment_id)) == naive.partial(experiment_id)
 
 
 @settings(max_examples=40)
@@ -221,18 +295,7 @@ def test_beyond_what_is_remembered_a_repeat_counts_again(events: list[bytes], id
 @settings(max_examples=100)
 @given(stories(), st.integers(0, 2**32))
 def test_batches_looks_and_restarts_change_no_byte(events: list[bytes], seed: int) -> None:
-    chance = Random(seed)
-    fold = PartitionFold(0)
-    rows: dict[bytes, bytes] = {}
-    while fold.position < len(events):
-        batch = stored(events)[fold.position : fold.position + chance.randint(1, 12)]
-        fold.fold(batch, HISTORY)
-        if chance.random() < 0.5:
-            fold.partials()
-        if chance.random() < 0.5:
-            changed = fold.changed_rows()
-            rows = {key: row for key, row in {**rows, **changed}.items() if row is not None}
-            fold = PartitionFold.restore(0, fold.position, rows, HISTORY)
+    fold = _folded_with_restarts(events, HISTORY, Random(seed))
     assert _everything(fold) == _everything(_folded(events))
 
 

@@ -15,6 +15,7 @@ from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick
 from splitgauge.aggregator.cohort import OWN_UNIT, Cohorts, UnitRow
 from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, MISSING, REQUESTS, RowLayout
 from splitgauge.aggregator.ledger import OpenRequest
+from splitgauge.aggregator.novelty import RETURNED, early_us, set_early_apart
 from splitgauge.aggregator.observation import Assignment, Report
 from splitgauge.aggregator.sums import CROSSOVER
 from splitgauge.aggregator.values import RouterValues, fixed_point
@@ -49,6 +50,7 @@ class Book:
         self.keep_us = round(specification.keep_s * SECOND_US)
         window_s = specification.attribution_window_s
         self._window_us = None if window_s is None else round(window_s * SECOND_US)
+        self._early_us = early_us(specification)
         self.variants = frozenset(variant.name for variant in specification.variants)
         self.epochs: dict[int, Epoch] = {}
         self.arms: frozenset[tuple[int | None, str | None]] = frozenset()
@@ -90,6 +92,10 @@ class Book:
                 if epoch != data.epoch:
                     self.tally.foreign += 1
                 else:
+                    if at_us - row[FIRST_AT] > self._early_us:
+                        set_early_apart(row, self.layout)
+                    elif row[FLAGS] & RETURNED and self.layout.early_requests is not None:
+                        row[self.layout.early_requests] += 1
                     row[REQUESTS] += 1
                     if variant != data.variant:
                         row[FLAGS] |= CROSSOVER
@@ -123,6 +129,9 @@ class Book:
                 limits = self.layout.limit_values(values) if self.layout.limits else ()
                 if limits:
                     cohorts.add(data.unit_id, cohorts.units[data.unit_id], limits)
+                # Where the request is late, its assignment has set the early part apart.
+                if row[FLAGS] & RETURNED and request.at_us - row[FIRST_AT] <= self._early_us:
+                    cohorts.add_early(data.unit_id, (*enumerate(values), *limits))
         self.activity.ended[data.caller, data.variant, status, start_us, epoch].append(values)
 
     def conflicting(self, request: OpenRequest, *, was_missing: bool) -> None:
@@ -156,7 +165,12 @@ class Book:
             self.tally.too_late += 1
         else:
             cohorts.touch(unit_id)
+            early = received_at_us - row[FIRST_AT] <= self._early_us
+            if not early:
+                set_early_apart(row, self.layout)
             cohorts.add(unit_id, row, values)
+            if early and row[FLAGS] & RETURNED:
+                cohorts.add_early(unit_id, values)
             if not row[FLAGS] & CROSSOVER:
                 start_us = bucket_start(received_at_us, clock.now_us or 0)
                 self.activity.reported(start_us, cohorts.keys[row[CELL]], values)

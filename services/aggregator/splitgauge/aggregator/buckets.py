@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from splitgauge.aggregator.clock import DAY_US
+from splitgauge.aggregator.exact import big
 from splitgauge.aggregator.layout import RowLayout
-from splitgauge.aggregator.sums import big
 from splitgauge.schemas.instants import SECOND_US
 
 __all__ = ["BUCKET_S", "Buckets", "bucket_start"]

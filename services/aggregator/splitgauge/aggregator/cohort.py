@@ -11,8 +11,9 @@ from collections.abc import Iterable, MutableSequence
 from typing import Any, NamedTuple
 
 from splitgauge.aggregator.duplicates import ReportRing
+from splitgauge.aggregator.exact import stack
 from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, PAIRS, RowLayout, column_of
-from splitgauge.aggregator.sums import CellSums, rows_of, stack
+from splitgauge.aggregator.sums import CellSums, rows_of
 from splitgauge.aggregator.values import RouterValues
 from splitgauge.schemas.instants import to_text
 
@@ -82,20 +83,30 @@ class Cohorts:
 
     def add(self, unit_id: str, row: UnitRow, values: Iterable[tuple[int, int]]) -> None:
         """Add values, (place of the metric, fixed point), to a touched row, as each metric's fold says."""
-        metrics = self.layout.metrics
         for place, value in values:
-            column = column_of(place)
-            total = value
-            if metrics[place].fold == "sum":
-                total += row[column]
-            elif row[column + 1]:
-                total = max(total, row[column])
-            try:
-                row[column] = total
-            except OverflowError:
-                row = self._widened(unit_id, row)
-                row[column] = total
-            row[column + 1] += 1
+            row = self._add_value(unit_id, row, column_of(place), self.layout.metrics[place].fold, value)
+
+    def add_early(self, unit_id: str, values: Iterable[tuple[int, int | None]]) -> None:
+        """Add values to the early part of a touched unit that has it apart: those of its goal."""
+        row = self.units[unit_id]
+        for place, value in values:
+            if value is not None and place in self.layout.early:
+                column, fold = self.layout.early[place], self.layout.metrics[place].fold
+                row = self._add_value(unit_id, row, column, fold, value)
+
+    def _add_value(self, unit_id: str, row: UnitRow, column: int, fold: str, value: int) -> UnitRow:
+        total = value
+        if fold == "sum":
+            total += row[column]
+        elif row[column + 1]:
+            total = max(total, row[column])
+        try:
+            row[column] = total
+        except OverflowError:
+            row = self._widened(unit_id, row)
+            row[column] = total
+        row[column + 1] += 1
+        return row
 
     def add_outcome(self, unit_id: str, row: UnitRow, values: RouterValues) -> None:
         """The same for an outcome: the router's metrics stand first, and all add up."""

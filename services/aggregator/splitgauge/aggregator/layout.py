@@ -1,7 +1,7 @@
 """Where a unit's numbers stand in its row, and how its metrics follow from them.
 
 A row is one line of 64-bit integers: five fields of the unit, then per metric what was added up (m) and how many values
-there were (d), then the covariates. Owns the columns; knows no unit.
+there were (d), then the covariates, then what of the goal came early. Owns the columns; knows no unit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +47,12 @@ class RowLayout:
         caps: per metric the largest total of a unit, None where there is none.
         covariates: per metric the column of x, None without a covariate.
         has_covariates: whether any metric has one.
+        goal: place of the goal.
+        early: by place, the column of the early part of m where it is kept; that of d is the next.
+        early_requests: column of the early requests, where the goal is counted over requests.
+        early_goal, early_denominator: columns of the early m and d of the goal; None where d is one for each unit.
+        early_denominator_cap: the largest early d, None where there is none.
+        early_copies: pairs of a column and the one of its early part.
         width: columns in all.
     """
 
@@ -58,6 +64,13 @@ class RowLayout:
     caps: tuple[int | None, ...]
     covariates: tuple[int | None, ...]
     has_covariates: bool
+    goal: int
+    early: Mapping[int, int]
+    early_requests: int | None
+    early_goal: int
+    early_denominator: int | None
+    early_denominator_cap: int | None
+    early_copies: tuple[tuple[int, int], ...]
     width: int
 
     ONE = -1
@@ -73,16 +86,32 @@ class RowLayout:
         for metric in metrics:
             covariates.append(width if metric.covariate is not None else None)
             width += metric.covariate is not None
+        denominators = tuple(_denominator(metric, place, names) for place, metric in enumerate(metrics))
+        caps = tuple(_total_cap(metric) for metric in metrics)
+        goal = names.index(specification.goal.metric)
+        other = cls.OTHER - denominators[goal] if denominators[goal] <= cls.OTHER else None
+        early = {place: width + 2 * number for number, place in enumerate([goal] if other is None else [goal, other])}
+        copies = [(column_of(place) + of, column + of) for place, column in early.items() for of in (0, 1)]
+        if denominators[goal] == REQUESTS:
+            copies.append((REQUESTS, width + len(copies)))
+        early_columns = dict(copies)
         return cls(
             metrics=metrics,
             places={metric.name: place for place, metric in enumerate(metrics) if metric.reported},
             limits=tuple(_limits(metrics, names)),
             sketched=frozenset(place for place, metric in enumerate(metrics) if metric.sketched),
-            denominators=tuple(_denominator(metric, place, names) for place, metric in enumerate(metrics)),
-            caps=tuple(_total_cap(metric) for metric in metrics),
+            denominators=denominators,
+            caps=caps,
             covariates=tuple(covariates),
             has_covariates=width > column_of(len(metrics)),
-            width=width,
+            goal=goal,
+            early=early,
+            early_requests=early_columns.get(REQUESTS),
+            early_goal=early[goal],
+            early_denominator=early_columns.get(denominators[goal]) if other is None else early[other],
+            early_denominator_cap=None if other is None else caps[other],
+            early_copies=tuple(copies),
+            width=width + len(copies),
         )
 
     def limit_values(self, values: RouterValues) -> list[tuple[int, int]]:

@@ -8,40 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from splitgauge.aggregator.exact import EXACT_BELOW, Matrix, big, dots, totals
 from splitgauge.aggregator.layout import CELL, FLAGS, MISSING, PAIRS, REQUESTS, RowLayout, column_of
-from splitgauge.schemas.codec import MAX_SAFE_INTEGER
+from splitgauge.aggregator.novelty import LATE_FIELDS, RETURNED, both_ages, late_sums, late_terms
 from splitgauge.schemas.metric import Metric
 from splitgauge.schemas.tables import SHARE_SCALE
 
-__all__ = ["CROSSOVER", "CellSums", "Matrix", "Row", "big", "rows_of", "stack"]
+__all__ = ["CROSSOVER", "CellSums", "Row", "rows_of"]
 
 CROSSOVER = 1
 """Flag of a unit that got two variants under one table: it stays exposed and leaves all sums."""
 
 Row = Sequence[int]
 
-Matrix = NDArray[np.int64]
-"""Unit rows, shape (units, columns)."""
-
-_FIELDS = ("m", "d", "mm", "dd", "md", "x", "xx", "mx", "dx", "present", "hits", "misses", "shares")
+_FIELDS: tuple[str, ...] = ("m", "d", "mm", "dd", "md", "x", "xx", "mx", "dx", "present", "hits", "misses", "shares")
 _BIG_FIELDS = frozenset(_FIELDS) - {"present", "hits", "misses"}
 _HEADER = ("exposed", "units", "crossovers", "requests", "missing", "missing_units")
-_EXACT_BELOW = 2**61
-_LIMB = 31
-_LIMB_MASK = 2**_LIMB - 1
 _INT64_MAX = 2**63 - 1
-
-
-def big(value: int) -> int | str:
-    """As JSON carries it: decimal text beyond 2^53 - 1."""
-    return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else str(value)
-
-
-def stack(rows: Sequence[Row], width: int) -> Matrix:
-    """Rows of `array("q")` as one matrix, shape (rows, width)."""
-    return np.frombuffer(b"".join(rows), dtype=np.int64).reshape(len(rows), width)  # type: ignore[arg-type]  # array("q") is a buffer, which collections.abc cannot say before Python 3.12
 
 
 def rows_of(matrix: Matrix, cell: int) -> Matrix:
@@ -53,15 +37,17 @@ def rows_of(matrix: Matrix, cell: int) -> Matrix:
 class CellSums:
     """The sums of one cell: what `splitgauge.schemas.tables.Cell` publishes."""
 
-    __slots__ = ("_layout", "header", "metrics")
+    __slots__ = ("_layout", "header", "late", "metrics")
 
     def __init__(self, layout: RowLayout, numbers: Mapping[str, Any] | None = None) -> None:
         self._layout = layout
         self.header = [0] * len(_HEADER)
         self.metrics = [[0] * len(_FIELDS) for _ in layout.metrics]
+        self.late = [0] * len(LATE_FIELDS)
         if numbers is not None:
             self.header = list(numbers["header"])
             self.metrics = [list(fields) for fields in numbers["metrics"]]
+            self.late = list(numbers["late"])
 
     def add_matrix(self, matrix: Matrix, sign: int) -> None:
         """Add (sign 1) or retract (sign -1) units, a row each."""
@@ -69,12 +55,16 @@ class CellSums:
         self._add_header(sign, len(matrix), len(analysed), *_requests_of(analysed))
         if not len(analysed):
             return
-        if np.abs(analysed[:, PAIRS:]).max(initial=0) >= _EXACT_BELOW or analysed[:, PAIRS:].min() < -_EXACT_BELOW:
+        if np.abs(analysed[:, PAIRS:]).max(initial=0) >= EXACT_BELOW or analysed[:, PAIRS:].min() < -EXACT_BELOW:
             self._add_units(analysed.tolist(), sign)
             return
         m, d, x = self._columns(analysed)
         self._add_fields(_products(m, d, x), sign)
         self._add_fields(_counts(m, d, self._layout.metrics), sign, first=_FIELDS.index("present"))
+        returned = (analysed[:, FLAGS] & RETURNED).nonzero()[0]
+        if len(returned):
+            goal = self._layout.goal
+            self._add_late(late_sums(analysed[returned], m[returned, goal], d[returned, goal], self._layout), sign)
 
     def add_row(self, row: Row, sign: int) -> None:
         """The same for one unit of any size."""
@@ -110,14 +100,21 @@ class CellSums:
 
     def _add_units(self, rows: Iterable[Row], sign: int) -> None:
         for row in rows:
-            for place, terms in enumerate(_terms(row, self._layout)):
+            units = _terms(row, self._layout)
+            for place, terms in enumerate(units):
                 fields = self.metrics[place]
                 for field, amount in enumerate(terms):
                     fields[field] += sign * amount
+            if row[FLAGS] & RETURNED:
+                m, d, *_ = units[self._layout.goal]
+                self._add_late(late_terms(row, m, d, self._layout), sign)
+
+    def _add_late(self, amounts: Iterable[int], sign: int) -> None:
+        self.late = [held + sign * amount for held, amount in zip(self.late, amounts, strict=True)]
 
     def numbers(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"header": self.header, "metrics": self.metrics}
+        return {"header": self.header, "metrics": self.metrics, "late": self.late}
 
     def plus(self, other: "CellSums") -> "CellSums":
         """Both together."""
@@ -127,6 +124,7 @@ class CellSums:
             [a + b for a, b in zip(mine, theirs, strict=True)]
             for mine, theirs in zip(self.metrics, other.metrics, strict=True)
         ]
+        total.late = [a + b for a, b in zip(self.late, other.late, strict=True)]
         return total
 
     def published(self) -> dict[str, Any]:
@@ -137,7 +135,10 @@ class CellSums:
             }
             for metric, fields in zip(self._layout.metrics, self.metrics, strict=True)
         }
-        return {**dict(zip(_HEADER, self.header, strict=True)), "metrics": metrics, "histograms": {}, "days": {}}
+        goal = dict(zip(_FIELDS, self.metrics[self._layout.goal], strict=True))
+        novelty = {name: big(value) for name, value in both_ages(goal, self.late, self._layout)}
+        header = dict(zip(_HEADER, self.header, strict=True))
+        return {**header, "metrics": metrics, "novelty": novelty, "histograms": {}, "days": {}}
 
 
 def _requests_of(rows: Matrix) -> tuple[int, int, int]:
@@ -146,26 +147,11 @@ def _requests_of(rows: Matrix) -> tuple[int, int, int]:
 
 
 def _products(m: Matrix, d: Matrix, x: Matrix) -> list[list[int]]:
-    dots = [_dot(a, b) for a, b in ((m, m), (d, d), (m, d))]
+    products = [dots(a, b) for a, b in ((m, m), (d, d), (m, d))]
     if not x.any():
         none = [0] * m.shape[1]
-        return [_total(m), _total(d), *dots, none, none, none, none]
-    return [_total(m), _total(d), *dots, _total(x), *(_dot(a, x) for a in (x, m, d))]
-
-
-def _total(values: Matrix) -> list[int]:
-    """Exact sums of columns: halves of 32 bits, so that 2^31 rows fit."""
-    high, low = (values >> 32).sum(axis=0).tolist(), (values & (2**32 - 1)).sum(axis=0).tolist()
-    return [(h << 32) + w for h, w in zip(high, low, strict=True)]
-
-
-def _dot(a: Matrix, b: Matrix) -> list[int]:
-    """Exact sums of products by column, for |a|, |b| < 2^61."""
-    if float(np.abs(a).max()) * float(np.abs(b).max()) * len(a) < _EXACT_BELOW:
-        return [int(total) for total in (a * b).sum(axis=0)]
-    a1, a0, b1, b0 = a >> _LIMB, a & _LIMB_MASK, b >> _LIMB, b & _LIMB_MASK
-    parts = zip(_total(a1 * b1), _total(a1 * b0), _total(a0 * b1), _total(a0 * b0), strict=True)
-    return [(hh << 2 * _LIMB) + ((hl + lh) << _LIMB) + ll for hh, hl, lh, ll in parts]
+        return [totals(m), totals(d), *products, none, none, none, none]
+    return [totals(m), totals(d), *products, totals(x), *(dots(a, x) for a in (x, m, d))]
 
 
 def _counts(m: Matrix, d: Matrix, metrics: Sequence[Metric]) -> list[list[int]]:
@@ -180,7 +166,7 @@ def _counts(m: Matrix, d: Matrix, metrics: Sequence[Metric]) -> list[list[int]]:
             ones, of = ones[there], of[there]
             # |ones| <= 2^33 as a rule; beyond, the product with SHARE_SCALE would not fit 64 bits.
             if ones.size and int(ones.max()) < 2**32:
-                shares[place] = sum(_total(((2 * SHARE_SCALE * ones + of) // (2 * of))[:, None]))
+                shares[place] = sum(totals(((2 * SHARE_SCALE * ones + of) // (2 * of))[:, None]))
             else:
                 shares[place] = sum(_share(one, n) for one, n in zip(ones.tolist(), of.tolist(), strict=True))
     return [present, hits, misses, shares]

@@ -6,7 +6,7 @@ Owns counts and sums by caller and variant; a variant's totals are the sum over 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from splitgauge.aggregator.sums import big
+from splitgauge.aggregator.exact import big
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.metric import ROUTER_METRICS
 
