@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from splitgauge.schemas.errors import ContractError
 from splitgauge.statistics.arguments import FloatArray
 
 __all__ = ["Looks", "next_boundary", "stopping_probabilities"]
@@ -55,7 +56,7 @@ def next_boundary(taken: Looks, information: float, crossing: float) -> float:
         information: above that of all of these.
         crossing: of one side, in [0, 1), under no effect.
     Returns: the boundary; inf where crossing is 0.
-    Assumes: the looks so far leave more than ``crossing`` to cross.
+    Raises: ContractError where ``taken`` leave no such probability: these are not the looks of one test.
     Source: Armitage, McPherson, Rowe 1969, Journal of the Royal Statistical Society A 132.
 
         >>> round(next_boundary(Looks((0.5,), (2.0,), 2), 1.0, 0.01), 6)
@@ -67,6 +68,13 @@ def next_boundary(taken: Looks, information: float, crossing: float) -> float:
     if not taken.information:
         return boundary
     before = _survivors(taken, information)
+    left = float(before.mass.sum())
+    if crossing >= left / taken.sides:
+        raise ContractError(
+            f"with probability {left!r} they have not stopped the test, too little to stop with {crossing!r} a side now",
+            where="taken",
+            remedy="give the looks of one test as they were taken",
+        )
     spread = math.sqrt(information - taken.information[-1])
     scale, log_mass, wanted = math.sqrt(information) / spread, np.log(before.mass), math.log(crossing)
     start = before.at / spread
