@@ -49,6 +49,7 @@ from splitgauge.statistics.group_sequential import (
     group_sequential_stopping,
 )
 from splitgauge.statistics.group_sequential_looks import GroupSequentialLook, TakenLook, group_sequential_look
+from splitgauge.statistics.group_sequential_power import GroupPower, group_power, group_units
 from splitgauge.statistics.histogram import (
     NAN_BUCKET,
     Histogram,
@@ -111,6 +112,7 @@ __all__ = [
     "Effect",
     "FirstFailures",
     "FixedTest",
+    "GroupPower",
     "GroupSequentialBoundaries",
     "GroupSequentialLook",
     "GroupSequentialPlan",
@@ -159,10 +161,12 @@ __all__ = [
     "first_failures",
     "fixed_power",
     "fixed_units",
+    "group_power",
     "group_sequential_boundaries",
     "group_sequential_drift",
     "group_sequential_look",
     "group_sequential_stopping",
+    "group_units",
     "guarded",
     "guardrail_sequence",
     "histogram_of",

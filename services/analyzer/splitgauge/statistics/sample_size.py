@@ -55,6 +55,13 @@ class PlannedEffect(NamedTuple):
     test_variance: FloatArray
     """n SE^2 as the test takes it: above `variance` where it pools or guards, else the same."""
 
+    def per_root_unit(self) -> tuple[FloatArray, FloatArray]:
+        """Size of the effect in true standard errors at one unit (they shrink with the root of units), and how many of
+        them the test takes for one; nan without variance."""
+        with np.errstate(all="ignore"):
+            noise = np.where(self.variance > 0, self.variance, np.nan)
+            return np.abs(self.effect) / np.sqrt(noise), np.sqrt(self.test_variance / noise)
+
 
 @np.errstate(all="ignore")
 def planned_proportion(
@@ -197,9 +204,8 @@ def fixed_power(planned: PlannedEffect, n: ArrayLike, *, alpha: ArrayLike) -> Fl
     """
     size, level = positive("n", n), error_rates("alpha", alpha)
     broadcastable(planned=planned.effect, n=size, alpha=level)
-    noise = np.where(planned.variance > 0, planned.variance, np.nan)
-    signal = planned.effect * np.sqrt(size / noise)
-    critical = -special.ndtri(level / 2) * np.sqrt(planned.test_variance / noise)
+    effect, scale = planned.per_root_unit()
+    signal, critical = effect * np.sqrt(size), -special.ndtri(level / 2) * scale
     return np.asarray(special.ndtr(signal - critical) + special.ndtr(-signal - critical))
 
 

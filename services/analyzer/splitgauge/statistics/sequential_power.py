@@ -62,7 +62,7 @@ def sequential_power(
     """
     end, level, tuning = positive("n", n), error_rates("alpha", alpha), positive("r2", r2)
     first = _first(earliest_n)
-    signal, scale = _per_root_unit(planned)
+    signal, scale = planned.per_root_unit()
     shape = broadcastable(planned=signal, n=end, alpha=level, r2=tuning, earliest_n=first)
     at_end = _at_end(signal, scale, end, level, tuning)
     by_end, mean_units = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -99,7 +99,7 @@ def sequential_units(
     """
     level, wanted, tuning = error_rates("alpha", alpha), error_rates("power", power), positive("r2", r2)
     first = _first(earliest_n)
-    signal, scale = _per_root_unit(planned)
+    signal, scale = planned.per_root_unit()
     shape = broadcastable(planned=signal, alpha=level, power=wanted, r2=tuning, earliest_n=first)
 
     def enough(log_spent: FloatArray) -> BoolArray:
@@ -119,12 +119,6 @@ def sequential_units(
 def _first(earliest_n: ArrayLike) -> FloatArray:
     first = non_negative("earliest_n", earliest_n)
     return require("earliest_n", first, np.isfinite(first), "it is finite")
-
-
-def _per_root_unit(planned: PlannedEffect) -> tuple[FloatArray, FloatArray]:
-    """Effect over its standard error at one unit, and how many true standard errors the test takes for one."""
-    noise = np.where(planned.variance > 0, planned.variance, np.nan)
-    return np.abs(planned.effect) / np.sqrt(noise), np.sqrt(planned.test_variance / noise)
 
 
 def _at_end(signal: FloatArray, scale: FloatArray, n: FloatArray, alpha: FloatArray, r2: FloatArray) -> FloatArray:
