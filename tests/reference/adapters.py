@@ -21,7 +21,7 @@ LEFT_OUT = {
     "boschloo": "Boschloo's test: Fisher's is the exact one",
     "agresti": "Agresti-Caffo interval: Newcombe's is used",
     "score": "score interval: Newcombe's is used",
-    "hochberg": "Simes-Hochberg: Holm needs no assumption about dependence",
+    "simes": "Simes-Hochberg: Holm needs no assumption about dependence",
     "fdr_by": "Benjamini-Yekutieli: e-BH holds under any dependence",
     "ancova": "ANCOVA: CUPED is the same from aggregates",
     "event_count": "event-count sequence: successes are counted once per unit",
@@ -58,6 +58,31 @@ NOT_COMPARED = {
 
 RESTATED = {"kind", "difference", "equal_var", "use_t", "rho", "alternative", "method", "spending", "sides"}
 """Keys of inputs that may go unread: they say again what the name of the method says, or what follows from the rest."""
+
+_OF_CLUSTERS = {
+    "n_clusters",
+    "main_sum",
+    "main_sum_squares",
+    "denominator_sum",
+    "denominator_sum_squares",
+    "main_denominator_sum_product",
+}
+
+UNREAD = {
+    "additional_samples_fixed": {"sequential_tuning_parameter"},
+    "cluster_robust_ols_cr0": {"alpha"},
+    "quantile_iid_absolute": _OF_CLUSTERS,
+    "quantile_iid_relative": _OF_CLUSTERS,
+}
+"""Keys that a method has no use for."""
+
+
+def understood(method: str, key: str) -> bool:
+    """Whether it is fine that the adapter of a method did not read a key (`key.key` within a side)."""
+    name = key.rsplit(".", 1)[-1]
+    # Each sum of a side says again over how many units it was taken.
+    return name in RESTATED or name in UNREAD.get(method, ()) or (name == "n" and "." in key)
+
 
 WRONG_AT_PEER = {
     # The step of its trapezoids is 0.05 of the increment before a look, far too coarse for the short one from 0.50 to
