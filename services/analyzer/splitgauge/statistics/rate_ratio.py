@@ -20,8 +20,8 @@ from splitgauge.statistics.arguments import (
     positive,
     shares,
 )
-from splitgauge.statistics.count_sequence import two_arm_log_factor
 from splitgauge.statistics.crossing import crossing
+from splitgauge.statistics.dirichlet import two_arm_log_factor
 
 __all__ = ["RateRatio", "rate_ratio_sequence"]
 
