@@ -80,7 +80,7 @@ class GroupSequentialLook(NamedTuple):
         return TakenLook(self.fraction, self.alpha_spent, self.boundary)
 
 
-_NO_LOOK = TakenLook(0.0, 0.0, math.inf)
+_NO_LOOK = TakenLook(-1.0, 0.0, math.inf)  # no information would be too close to a very early first look
 
 
 @np.errstate(all="ignore")
