@@ -205,6 +205,44 @@ def test_an_effect_too_small_for_any_rate_is_not_found() -> None:
     assert np.isnan(found)
 
 
+FRACTIONS = [0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def test_a_group_sequential_plan_is_the_fixed_one_inflated() -> None:
+    boundary = st.group_sequential_boundaries(FRACTIONS, alpha=ALPHA).boundary
+    n = st.group_units(unit(), power=[0.8, 0.9], fractions=FRACTIONS, boundary=boundary)
+    fixed = st.fixed_units(unit(), alpha=ALPHA, power=[0.8, 0.9])
+    known = st.group_sequential_drift(FRACTIONS, alpha=ALPHA, power=[0.8, 0.9])
+    np.testing.assert_allclose(n / fixed, known.planned_ratio, rtol=1e-4)  # the far tail counts here
+    found = st.group_power(unit(), n, fractions=FRACTIONS, boundary=boundary)
+    np.testing.assert_allclose(found.by_end, [0.8, 0.9], rtol=1e-9)
+    np.testing.assert_allclose(found.mean_units / fixed, known.expected_ratio, rtol=1e-3)
+    null = st.group_power(unit(0.0), n[0], fractions=FRACTIONS, boundary=boundary)
+    assert float(null.by_end) == pytest.approx(ALPHA, rel=1e-6)
+    assert float(null.mean_units / fixed[0]) == pytest.approx(float(known.expected_ratio_null[0]), rel=1e-3)
+
+
+def test_a_guarded_group_sequential_test_is_one_with_wider_boundaries() -> None:
+    boundary = st.group_sequential_boundaries(FRACTIONS, alpha=ALPHA).boundary
+    plans = st.planned_proportion(0.9, [0.02, 0.03, 0.02], share=[0.2, 0.5, 0.2], test="guarded")
+    n = st.group_units(plans, power=0.8, fractions=FRACTIONS, boundary=boundary)
+    assert n[0] == n[2]
+    for place in (0, 1):
+        signal, scale = (float(field[place]) for field in plans.per_root_unit())
+        stops = st.group_sequential_stopping(FRACTIONS, boundary * scale, drift=signal * np.sqrt(n[place]))
+        assert float((stops.above + stops.below).sum()) == pytest.approx(0.8, rel=1e-9)
+
+
+def test_group_sequential_plans_without_effect_or_variance() -> None:
+    boundary = st.group_sequential_boundaries(FRACTIONS, alpha=ALPHA).boundary
+    plans = st.planned_mean([1.0, 0.0, np.nan], [0.0, 0.1, 0.1])
+    n = st.group_units(plans, power=0.8, fractions=FRACTIONS, boundary=boundary)
+    assert np.isinf(n).tolist() == [True, False, False]
+    assert np.isnan(n).tolist() == [False, True, True]
+    found = st.group_power(plans, 100.0, fractions=FRACTIONS, boundary=boundary)
+    assert np.isnan(found.mean_units).tolist() == [False, True, True]
+
+
 def test_days_are_units_over_the_arms_share_of_the_traffic() -> None:
     days = st.duration_days([6420.0, np.inf], units_per_day=1000, share=0.5)
     assert days.tolist() == [pytest.approx(12.84), np.inf]
@@ -228,6 +266,10 @@ def test_days_are_units_over_the_arms_share_of_the_traffic() -> None:
         (lambda: st.sequential_units(unit(), alpha=ALPHA, power=0.0, r2=0.1), "power"),
         (lambda: st.sequential_units(unit(), alpha=ALPHA, power=0.5, r2=0.1, earliest_n=np.inf), "earliest_n"),
         (lambda: st.detectable_effect(special.ndtr, power=0.8, largest=0.0), "largest"),
+        (lambda: st.group_power(unit(), -1.0, fractions=[0.5, 1.0], boundary=[2.2, 2.1]), "n"),
+        (lambda: st.group_power(unit(), 9.0, fractions=[0.5, 1.0], boundary=[2.2]), "boundary"),
+        (lambda: st.group_units(unit(), power=0.8, fractions=[1.0, 0.5], boundary=[2.2, 2.1]), "fractions"),
+        (lambda: st.group_units(unit(), power=1.0, fractions=[0.5, 1.0], boundary=[2.2, 2.1]), "power"),
         (lambda: st.duration_days(-1.0, units_per_day=1.0), "units"),
         (lambda: st.duration_days(1.0, units_per_day=0.0), "units_per_day"),
         (lambda: st.duration_days(1.0, units_per_day=1.0, share=1.5), "share"),
