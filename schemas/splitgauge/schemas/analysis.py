@@ -23,6 +23,7 @@ __all__ = [
     "PlannedResult",
     "PreviousLook",
     "Proposal",
+    "QuantileValue",
     "VariantNumbers",
     "Verdict",
 ]
@@ -42,13 +43,32 @@ class PreviousLook(EventData):
     sha256: str
 
 
+class QuantileValue(EventData):
+    """A quantile of one variant over its epochs. It decides nothing; the interval, at alpha, is for one look."""
+
+    value: float | None = Field(description="at most 1/64 from the quantile of the values")
+    lower: float | None = Field(description="null with a reason where there are too few values for an interval")
+    upper: float | None
+    standard_error: float | None = None
+    values: int = Field(description="how many there are")
+    design_effect: float | None = Field(
+        default=None,
+        description="how much larger the variance is because values of a unit go together, as for the nearest share "
+        "under a limit; null: none is declared, and values count as independent",
+    )
+    reason: str | None = None
+
+
 class MetricValue(EventData):
     """A metric of one variant: the ratio of sums over its epochs, combined; null with a reason where undefined."""
 
-    value: float | None
+    value: float | None = Field(description="of kind quantile: the quantile")
     standard_error: float | None = None
     units: int
     reason: str | None = None
+    quantiles: dict[str, QuantileValue] = Field(
+        default={}, description="of latencies p50, p90, p95 and p99; of kind quantile the declared one"
+    )
 
 
 class VariantNumbers(EventData):

@@ -14,6 +14,7 @@ from splitgauge.analyzer.guardrails import find_harm
 from splitgauge.analyzer.health import check_health
 from splitgauge.analyzer.numbers import Numbers, column, read_numbers
 from splitgauge.analyzer.planned_looks import carry
+from splitgauge.analyzer.quantiles import QuantileTable, read_quantiles
 from splitgauge.analyzer.verdict import decide
 from splitgauge.experiments import DecisionHistory, ExperimentState
 from splitgauge.experiments.looks import AcceptedLook
@@ -27,6 +28,7 @@ from splitgauge.schemas.analysis import (
 from splitgauge.schemas.codec import canonical, encode, sha256_hex
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.identifiers import analysis_id
+from splitgauge.schemas.metric import Metric
 from splitgauge.schemas.tables import WindowData
 
 __all__ = ["Look", "analyse", "decisions_read", "empty_window", "encode_analysis", "look"]
@@ -98,7 +100,7 @@ def analyse(
         state=state,
         looked_at_us=instants.from_text(looked_at),
         as_of_us=instants.from_text(window.as_of) if window.as_of is not None else None,
-        variants=_variants(state, numbers),
+        variants=_variants(state, numbers, read_quantiles(state, window, numbers)),
         comparisons=tuple(comparisons),
         leader=compare_leader(state, numbers, comparisons),
         guardrails=tuple(find_harm(state, numbers)),
@@ -132,7 +134,7 @@ def _expect_activated(state: ExperimentState, window: WindowData) -> None:
         raise ContractError(f"the window is of experiment {window.experiment_id!r}, not {state.id!r}", where="window")
 
 
-def _variants(state: ExperimentState, numbers: Numbers) -> dict[str, VariantNumbers]:
+def _variants(state: ExperimentState, numbers: Numbers, quantiles: QuantileTable) -> dict[str, VariantNumbers]:
     counts = {
         name: numbers.totals(getattr(numbers, name))
         for name in ("units", "requests", "exposed", "crossovers", "missing")
@@ -147,14 +149,26 @@ def _variants(state: ExperimentState, numbers: Numbers) -> dict[str, VariantNumb
         out[variant] = VariantNumbers(
             **{name: by_variant[variant] for name, by_variant in counts.items()},
             metrics={
-                metric: MetricValue(
-                    value=values[index],
-                    standard_error=spreads[index],
-                    units=int(overall.n[place, index]),
-                    reason=None if values[index] is not None else "no data",
+                metric: _shown(
+                    numbers.metrics[metric],
+                    MetricValue(
+                        value=values[index],
+                        standard_error=spreads[index],
+                        units=int(overall.n[place, index]),
+                        reason=None if values[index] is not None else "no data",
+                        quantiles=quantiles[variant].get(metric, {}),
+                    ),
                 )
                 for index, metric in enumerate(numbers.metrics)
                 if metric in shown
             },
         )
     return out
+
+
+def _shown(metric: Metric, number: MetricValue) -> MetricValue:
+    """Of a quantile the quantile, not the mean that its sums make."""
+    if metric.kind != "quantile" or not number.quantiles:
+        return number
+    [quantile] = number.quantiles.values()
+    return number.model_copy(update={"value": quantile.value, "standard_error": quantile.standard_error})

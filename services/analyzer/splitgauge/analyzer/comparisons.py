@@ -145,6 +145,7 @@ def _rows(state: ExperimentState, numbers: Numbers) -> list[Row]:
         Row(challenger, state.control, metric)
         for challenger in state.challengers
         for metric in shown_metrics(state, numbers)
+        if numbers.metrics[metric].kind != "quantile"
     ]
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas import instants
 from splitgauge.schemas.codec import canonical
-from splitgauge.schemas.metric import ROUTER_METRICS, Metric
+from splitgauge.schemas.metric import Metric
 from splitgauge.schemas.tables import SHARE_SCALE, Cell, MetricSums, WindowData
 from splitgauge.statistics import Arms, Cells, combine_epochs, exact_moments, ratios
 
@@ -196,7 +196,7 @@ def _mature_days(state: ExperimentState, window: WindowData) -> frozenset[str] |
 
 def _analysed(cell: Cell, metric: Metric, mature: frozenset[str] | None) -> _Sums:
     """Reported metrics wait for their attribution window; what the router measures itself comes at once."""
-    if mature is None or metric.name in ROUTER_METRICS:
+    if mature is None or not metric.reported:
         return _with_data(cell, metric)
     return _added([_with_data(day, metric) for name, day in cell.days.items() if name in mature])
 
