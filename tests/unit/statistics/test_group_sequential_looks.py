@@ -21,13 +21,13 @@ def effect(value: Any, se: Any = 1.0) -> st.Effect:
 
 
 def walk(
-    fractions: Sequence[float], z: Any = 0.0, *, planned: Sequence[float] = FIVE, **design: Any
+    fractions: Sequence[float], z: Any = 0.0, *, planned: Sequence[float] = FIVE, alpha: float = 0.05, **design: Any
 ) -> list[st.GroupSequentialLook]:
     """What is said at these moments, the looks that were due being kept."""
     taken: list[st.TakenLook] = []
     said: list[st.GroupSequentialLook] = []
     for fraction in fractions:
-        look = st.group_sequential_look(effect(z), fraction, planned=planned, taken=taken, **{"alpha": 0.05, **design})
+        look = st.group_sequential_look(effect(z), fraction, planned=planned, taken=taken, alpha=alpha, **design)
         said.append(look)
         if look.due:
             taken.append(look.taken())

@@ -19,10 +19,16 @@ def first_crossing(information: Array, bounds: Array, drift: float) -> float:
     correlation = np.sqrt(np.minimum.outer(information, information) / np.maximum.outer(information, information))
     upper, lower = bounds.copy(), -bounds
     upper[-1], lower[-1] = np.inf, bounds[-1]
-    normal = multivariate_normal(
-        drift * np.sqrt(information), correlation, maxpts=400_000, abseps=1e-6, releps=1e-8, seed=1
+    inside = multivariate_normal.cdf(
+        upper,
+        drift * np.sqrt(information),
+        correlation,
+        maxpts=400_000,
+        abseps=1e-6,
+        releps=1e-8,
+        lower_limit=lower,
     )
-    return float(normal.cdf(upper, lower_limit=lower))
+    return float(inside)
 
 
 @pytest.mark.parametrize("drift", [0.0, -1.5])
@@ -43,10 +49,10 @@ def test_stopping_equals_the_integral_of_the_normal_vector(
 def test_boundaries_equal_simpsons_rule_where_looks_are_close_together() -> None:
     # The peers' trapezoids (a step of 0.05 standard deviations of the increment before) say 2.6217 at the fourth look.
     information, crossing = np.array([0.05, 0.1, 0.5, 0.51, 1.0]), np.array([0.05, 0.1, 0.5, 0.51, 1.0]) ** 2 * 0.025
-    ours: tuple[float, ...] = ()
+    ours: list[float] = []
     for k, step in enumerate(np.diff(crossing, prepend=0.0)):
-        before = Looks(tuple(information[:k].tolist()), ours, 1)
-        ours = (*ours, next_boundary(before, float(information[k]), float(step)))
+        before = Looks(tuple(information[:k].tolist()), tuple(ours), 1)
+        ours.append(next_boundary(before, float(information[k]), float(step)))
     theirs = by_simpsons_rule(information, np.diff(crossing, prepend=0.0), nodes=1501)
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)
     np.testing.assert_allclose(ours[3], 2.620603436760, rtol=1e-11)
@@ -57,21 +63,24 @@ def by_simpsons_rule(information: Array, crossing: Array, nodes: int) -> list[fl
     unit = np.sqrt(information)
     weights = np.where(np.arange(nodes) % 2 == 1, 4.0, 2.0)
     weights[[0, -1]] = 1.0
-    bounds = [-float(special.ndtri(crossing[0]))]
-    at = np.linspace(-9 * unit[0], bounds[0] * unit[0], nodes)
+    bounds = [-float(special.ndtri(float(crossing[0])))]
+    at = np.linspace(-9.0, bounds[0], nodes) * unit[0]
     density = np.exp(-0.5 * (at / unit[0]) ** 2) / (unit[0] * np.sqrt(2 * np.pi))
     for k in range(1, len(information)):
         mass = density * weights * (at[1] - at[0]) / 3
         spread = np.sqrt(information[k] - information[k - 1])
-
-        def excess(bound: float) -> float:
-            return float((mass * special.ndtr((at - bound * unit[k]) / spread)).sum() - crossing[k])  # noqa: B023 - called at once
-
-        bounds.append(float(optimize.brentq(excess, 0.0, 9.0, xtol=1e-13)))
-        ahead = np.linspace(-9 * unit[k], bounds[-1] * unit[k], nodes)
+        bounds.append(_where_crossed(at, mass, spread, unit[k], crossing[k]))
+        ahead = np.linspace(-9.0, bounds[-1], nodes) * unit[k]
         density = np.exp(-0.5 * ((ahead[:, None] - at) / spread) ** 2) @ mass / (spread * np.sqrt(2 * np.pi))
         at = ahead
     return bounds
+
+
+def _where_crossed(at: Array, mass: Array, spread: float, unit: float, crossing: float) -> float:
+    def excess(bound: float) -> float:
+        return float((mass * special.ndtr((at - bound * unit) / spread)).sum() - crossing)
+
+    return float(optimize.brentq(excess, 0.0, 9.0, xtol=1e-13))
 
 
 # Jennison and Turnbull 2000, Group Sequential Methods, tables 2.1 and 2.3, two-sided alpha 0.05 and 0.01.
@@ -105,7 +114,7 @@ def test_the_sizes_of_these_tests_are_the_tables(exponent: float, power: float, 
     fixed = special.ndtri(power) - special.ndtri(0.025)
     for looks, ratio in ratios.items():
         t = np.arange(1, looks + 1) / looks
-        constant = optimize.brentq(lambda c, t=t: _error(t, c * t**-exponent) - 0.05, 1.9, 2.8)
+        constant = _constant(t, exponent)
         bounds = Looks(tuple(t), tuple(constant * t**-exponent), 2)
         low, high = (
             stopping_probabilities(bounds, np.sqrt([r]) * fixed)[0].sum() for r in (ratio - 0.0005, ratio + 0.0005)
@@ -113,8 +122,12 @@ def test_the_sizes_of_these_tests_are_the_tables(exponent: float, power: float, 
         assert low < power < high
 
 
-def _error(t: Array, bounds: Array) -> float:
-    return float(2 * stopping_probabilities(Looks(tuple(t), tuple(bounds), 2), NO_DRIFT)[0].sum())
+def _constant(t: Array, exponent: float) -> float:
+    def excess(constant: float) -> float:
+        bounds = Looks(tuple(t), tuple(constant * t**-exponent), 2)
+        return float(2 * stopping_probabilities(bounds, NO_DRIFT)[0].sum() - 0.05)
+
+    return float(optimize.brentq(excess, 1.9, 2.8))
 
 
 @pytest.mark.parametrize("sides", [1, 2])
