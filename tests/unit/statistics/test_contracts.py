@@ -15,6 +15,7 @@ from splitgauge.schemas.errors import ContractError
 Call: TypeAlias = Callable[[Any], Any]
 
 EFFECT = st.effect([0.1, 0.2], [0.1, 0.1], n_control=[50, 50], n_treatment=[50, 50])
+PLANNED = st.planned_mean([1.0, 1.0], [0.1, 0.2])
 ARM = st.arm([50, 50], [1.0, 2.0], [1.0, 1.0])
 
 BY_ALPHA: dict[str, Call] = {
@@ -32,6 +33,10 @@ BY_ALPHA: dict[str, Call] = {
     "rate_tuning": lambda alpha: st.rate_tuning([9, 9], alpha=alpha),
     "rate_ratio_sequence": lambda alpha: st.rate_ratio_sequence([[1, 2]], [[3, 4]], 0.5, alpha=alpha),
     "rare_rate_guardrail": lambda alpha: st.rare_rate_guardrail([9, 9], 0, [9, 9], 0, margin=0.1, alpha=alpha),
+    "fixed_units": lambda alpha: st.fixed_units(PLANNED, alpha=alpha, power=0.8),
+    "fixed_power": lambda alpha: st.fixed_power(PLANNED, 500.0, alpha=alpha),
+    "sequential_units": lambda alpha: st.sequential_units(PLANNED, alpha=alpha, power=0.8, r2=0.01),
+    "sequential_power": lambda alpha: st.sequential_power(PLANNED, 500.0, alpha=alpha, r2=0.01),
     "required_units": lambda alpha: st.required_units([1.0, 1.0], 0.1, alpha=alpha, power=0.8),
     "remaining_units": lambda alpha: st.remaining_units(EFFECT, 0.1, alpha=alpha),
     "conditional_power": lambda alpha: st.conditional_power(EFFECT, 0.1, final_n=500.0, alpha=alpha),
