@@ -37,6 +37,7 @@ BY_ALPHA: dict[str, Call] = {
     "fixed_power": lambda alpha: st.fixed_power(PLANNED, 500.0, alpha=alpha),
     "sequential_units": lambda alpha: st.sequential_units(PLANNED, alpha=alpha, power=0.8, r2=0.01),
     "sequential_power": lambda alpha: st.sequential_power(PLANNED, 500.0, alpha=alpha, r2=0.01),
+    "spent_alpha": lambda alpha: st.spent_alpha([0.2, 0.7], alpha=alpha),
     "required_units": lambda alpha: st.required_units([1.0, 1.0], 0.1, alpha=alpha, power=0.8),
     "remaining_units": lambda alpha: st.remaining_units(EFFECT, 0.1, alpha=alpha),
     "conditional_power": lambda alpha: st.conditional_power(EFFECT, 0.1, final_n=500.0, alpha=alpha),
