@@ -29,8 +29,6 @@ LEFT_OUT = {
     "empirical_process": "empirical-process bound",
     "double_stitching": "double-stitching bound",
     "gamma_exponential": "gamma-exponential bound",
-    "srm_binom": "sample ratio is tested sequentially",
-    "srm_norm": "sample ratio is tested sequentially",
 }
 """What stays out, with the reason: part of a method's name, which each file may decorate in its own way."""
 
@@ -43,9 +41,7 @@ def left_out(method: str) -> str | None:
     return next((reason for part, reason in LEFT_OUT.items() if part in name), None)
 
 
-NOT_YET = {
-    "chi_square",
-}
+NOT_YET: frozenset[str] = frozenset()
 """Methods of later parts of the library."""
 
 NOT_COMPARED = {
@@ -172,13 +168,17 @@ def _by_tea(*, z: bool) -> Callable[[Case], Results]:
     return run
 
 
-def _proportion(method: str) -> Callable[[Case], Results | None]:
-    def run(case: Case) -> Results | None:
-        if case.get("correction"):
-            return None
+def _proportion(method: str) -> Callable[[Case], Results]:
+    def run(case: Case) -> Results:
         control, treatment = case["control"], case["treatment"]
         test = st.proportion_test(
-            control["n"], control["sum"], treatment["n"], treatment["sum"], alpha=case["alpha"], method=method
+            control["n"],
+            control["sum"],
+            treatment["n"],
+            treatment["sum"],
+            alpha=case["alpha"],
+            method=method,
+            continuity=case.get("correction", False),
         )
         relative = test.effect / (control["sum"] / control["n"])
         return {
@@ -314,10 +314,10 @@ def _remaining(case: Case) -> Results:
     }
 
 
-def _required(case: Case) -> Results | None:
-    if case["alternative"] != "two-sided":
-        return None
-    n = st.required_units(1.0, case["cohen_d"], alpha=case["alpha"], power=case["power"])
+def _required(case: Case) -> Results:
+    # A one-sided test is half of a two-sided one with twice its error.
+    alpha = case["alpha"] * (1 if case["alternative"] == "two-sided" else 2)
+    n = st.required_units(1.0, case["cohen_d"], alpha=alpha, power=case["power"])
     return {"n_per_arm_normal": n}
 
 
@@ -393,6 +393,22 @@ def _quantile(*, clustered: bool, relative: bool) -> Callable[[Case], Results]:
         control, treatment = (_quantile_arm(case[side], clustered=clustered) for side in ("control", "treatment"))
         effect = (st.relative_effect if relative else st.absolute_effect)(control, treatment)
         return _fixed(effect, st.welch_test(effect, alpha=case["alpha"]))
+
+    return run
+
+
+def _chi_square(case: Case) -> Results:
+    return {"p_value": st.chi_square_test([case["users"]], case["weights"]).p_value}
+
+
+def _share(method: str) -> Callable[[Case], Results]:
+    def run(case: Case) -> Results:
+        control, treatment = case["users"]
+        share = case["weights"][1] / sum(case["weights"])
+        test = st.share_test(
+            treatment, control + treatment, share, method=method, continuity=case.get("correction", False)
+        )
+        return {"p_value": test.p_value, "pvalue": test.p_value}
 
     return run
 
@@ -507,6 +523,7 @@ ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "bonferroni": _adjusted(st.bonferroni),
     "ci_diff_newcomb": _newcombe,
     "ci_diff_wald": _z,
+    "chi_square": _chi_square,
     "cluster_robust_ols_cr0": _cluster_robust,
     "cuped_welch_absolute": _cuped_absolute,
     "cuped_welch_relative": _cuped_relative,
@@ -534,6 +551,8 @@ ADAPTERS: dict[str, Callable[[Case], Results | None]] = {
     "ratio_delta_welch_t": _by_tea(z=False),
     "required_n_per_arm": _required,
     "sequential_multinomial_dirichlet": _sample_ratio,
+    "srm_binom": _share("exact"),
+    "srm_norm": _share("normal"),
     "two_sample_success_count_cs": _rate_ratio,
     "welch_t_absolute": _welch(relative=False),
     "welch_t_relative": _welch(relative=True),

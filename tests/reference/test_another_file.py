@@ -17,9 +17,9 @@ def case(name: str, method: str, given: dict[str, Any], expected: dict[str, Any]
 def run(tmp_path: Path, *cases: dict[str, Any]) -> str:
     path = tmp_path / "other.json"
     path.write_text(json.dumps({"families": {"any": cases}}), encoding="utf-8")
+    test = str(HERE / "test_reference_cases.py")
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", HERE / "test_reference_cases.py", "-q", "-p", "no:cacheprovider"]
-        + ["--reference-file", path],
+        [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider", "--reference-file", str(path)],
         capture_output=True,
         text=True,
         timeout=100,

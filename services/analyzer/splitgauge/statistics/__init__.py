@@ -5,6 +5,8 @@ comparison.
     (aggregates)            (means, ratios)    (strata)            (effects)  fixed, confidence_sequence, posterior,
     planning
 
+    planned effect -> sample_size, sequential_power, group_sequential_power (before the start)
+
 Counts go straight to `count_sequence`, guardrails from arms to `noninferiority`, families to `multiplicity`. Every
 function broadcasts, raises no warning, gives nan where its docstring says undefined, and refuses what breaks its
 contract with a ContractError that names argument, value and rule. No clock, no randomness, no I/O; nothing of
@@ -14,6 +16,8 @@ Splitgauge but its error tree.
 from splitgauge.statistics.aggregates import Cells, Moments, cells, exact_moments, means, proportions, ratios
 from splitgauge.statistics.best_arm import BestArm, best_arm
 from splitgauge.statistics.beta_binomial import BetaPosterior, beta_binomial_posterior
+from splitgauge.statistics.binomial import ShareTest, share_test
+from splitgauge.statistics.chi_square import ChiSquare, chi_square_test
 from splitgauge.statistics.confidence_sequence import (
     OneSidedSequence,
     TwoSidedSequence,
@@ -109,6 +113,7 @@ __all__ = [
     "BestArm",
     "BetaPosterior",
     "Cells",
+    "ChiSquare",
     "Effect",
     "FirstFailures",
     "FixedTest",
@@ -134,6 +139,7 @@ __all__ = [
     "Remaining",
     "SampleRatio",
     "SequentialPower",
+    "ShareTest",
     "Spending",
     "TakenLook",
     "TwoSidedSequence",
@@ -150,6 +156,7 @@ __all__ = [
     "bucket_edges",
     "bucket_of",
     "cells",
+    "chi_square_test",
     "combine_epochs",
     "conditional_power",
     "design_effect",
@@ -201,6 +208,7 @@ __all__ = [
     "sample_ratio",
     "sequential_power",
     "sequential_units",
+    "share_test",
     "spent_alpha",
     "two_sided_sequence",
     "value_at_rank",
