@@ -28,6 +28,7 @@ from splitgauge.schemas.tables import WindowData
 from splitgauge.schemas.workload import Workload
 
 AT = "2026-11-22T10:00:00.000000Z"
+P95 = {"value": 800, "lower": 750, "upper": 870, "values": 744}
 BY = By(Actor(kind="user", name="test"), "because")
 
 
@@ -117,7 +118,10 @@ def look(*, upto: int = 4, **verdict: Any) -> AcceptedLook:
                     "exposed": 91,
                     "crossovers": 1,
                     "missing": 0,
-                    "metrics": {"success": {"value": 0.992, "standard_error": 0.001, "units": 90}},
+                    "metrics": {
+                        "success": {"value": 0.992, "standard_error": 0.001, "units": 90},
+                        "latency_ms": {"value": 450, "standard_error": 2, "units": 90, "quantiles": {"p95": P95}},
+                    },
                 }
             },
             "comparisons": [],
@@ -137,6 +141,7 @@ def test_numbers_of_a_variant(history: DecisionHistory) -> None:
         "traffic_percent": 80,
         "job_count": 805,
         "avg_latency_ms": 450,
+        "latency_ms": {"p95": 800},
         "success_rate": 99.2,
         "total_tokens": 384_000,
         "cost": 1.25,
@@ -154,7 +159,14 @@ def test_numbers_of_a_variant(history: DecisionHistory) -> None:
         "first_at": "2026-11-22T09:00:00.000000Z",
         "last_at": "2026-11-22T09:01:40.500000Z",
         "metrics": {
-            "success": {"value": 0.992, "standard_error": 0.001, "units": 90, "reason": None},
+            "success": {"value": 0.992, "standard_error": 0.001, "units": 90, "reason": None, "quantiles": {}},
+            "latency_ms": {
+                "value": 450,
+                "standard_error": 2,
+                "units": 90,
+                "reason": None,
+                "quantiles": {"p95": {**P95, "standard_error": None, "design_effect": None, "reason": None}},
+            },
         },
     }
 

@@ -11,6 +11,7 @@ from splitgauge.experiments.assignment import SLOTS
 from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.experiments.state import ExperimentState
 from splitgauge.schemas import instants
+from splitgauge.schemas.analysis import VariantNumbers
 from splitgauge.schemas.tables import Cell, VariantTotals, WindowData
 
 __all__ = ["results_json"]
@@ -64,6 +65,7 @@ def _variant(name: str, percent: float, *, window: WindowData | None, look: Acce
         "traffic_percent": percent,
         "job_count": totals.jobs,
         "avg_latency_ms": _ratio(totals.latency_ms, totals.answered * _MICRO),
+        "latency_ms": _quantiles(numbers),
         "success_rate": _success_percent(totals),
         "total_tokens": totals.output_tokens,
         "cost": totals.cost / _PICO,
@@ -82,6 +84,12 @@ def _variant(name: str, percent: float, *, window: WindowData | None, look: Acce
         "last_at": totals.last_at,
         "metrics": {key: value.model_dump(mode="json") for key, value in numbers.metrics.items()} if numbers else {},
     }
+
+
+def _quantiles(numbers: VariantNumbers | None) -> dict[str, float | None]:
+    """p50, p90, p95 and p99 of the latency, of analysed requests; their intervals stand in `metrics`."""
+    latency = numbers.metrics.get("latency_ms") if numbers is not None else None
+    return {name: quantile.value for name, quantile in latency.quantiles.items()} if latency is not None else {}
 
 
 def _success_percent(totals: VariantTotals) -> float | None:
