@@ -38,7 +38,7 @@ MINUTE = 60_000_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 TICK = 10 * MINUTE
-BUCKET = 10_000_000
+BUCKET = 60_000_000
 
 
 class Unusable(Exception):  # noqa: N818 - a dead letter, not a failure

@@ -28,6 +28,7 @@ from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.schemas.envelope import SOURCES, parse
+from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
 
 PARTITIONS = 2
@@ -149,7 +150,7 @@ async def _settled(world: World) -> bool:
     if positions_of(windows["exp"]) != await ends_of(world.log):
         return False
     for partition, end in (await ends_of(world.log)).items():
-        saved = await world.log.checkpoints.load(f"fold-1/{OBSERVATIONS.name}/{partition}")
+        saved = await world.log.checkpoints.load(f"fold-{FOLD_VERSION}/{OBSERVATIONS.name}/{partition}")
         if saved is None or saved.position != end:
             return False
     return True

@@ -25,7 +25,8 @@ from splitgauge.schemas.tables import BucketsData, PartialData
 from splitgauge.schemas.topics import PARTIALS, WINDOWS
 
 SECOND = 1_000_000
-BUCKET = 10 * SECOND
+BUCKET = 60 * SECOND
+FIRST = START - START % BUCKET
 PARTITIONS = 2
 STEPS = 8
 """How often stage 1 publishes: each time one request of the next partition; every fourth begins a new time bucket."""
@@ -71,7 +72,7 @@ class StageOne:
 
 
 def _request(step: int) -> list[bytes]:
-    unit, request, at = f"u{step}", f"r{step}", START + step // 4 * BUCKET
+    unit, request, at = f"u{step}", f"r{step}", FIRST + step // 4 * BUCKET
     told = report(unit, {"rating": step}, experiment="exp", epoch=1, request=request, at=at + SECOND)
     return [assignment(request, unit, at=at), outcome(request, unit, at=at), told]
 
@@ -147,8 +148,8 @@ async def test_a_time_bucket_is_the_sum_over_the_partitions() -> None:
     story = StageOne()
     await tell(story, range(STEPS), Crash.never())
     first, second = (await newest_buckets(story.log)).values()
-    assert (first.start, first.seconds, first.positions) == (to_text(START), 10, {0: 6, 1: 6})
-    assert (second.start, second.positions) == (to_text(START + BUCKET), {0: 12, 1: 12})
+    assert (first.start, first.seconds, first.positions) == (to_text(FIRST), 60, {0: 6, 1: 6})
+    assert (second.start, second.positions) == (to_text(FIRST + BUCKET), {0: 12, 1: 12})
     assert {name: cell.requests for name, cell in first.variants.items()} == {"control": 4}
     assert first.variants["control"].metrics == {
         "success": (4, 4),
@@ -164,7 +165,7 @@ async def test_a_time_bucket_that_did_not_change_is_not_published_again() -> Non
     finished = await bucket_records(story.log)
     await tell(story, range(4, STEPS), Crash.never())
     later = (await bucket_records(story.log))[len(finished) :]
-    assert {bucket.start for _, bucket in later} == {to_text(START + BUCKET)}
+    assert {bucket.start for _, bucket in later} == {to_text(FIRST + BUCKET)}
 
 
 async def test_an_older_time_bucket_after_ours_makes_us_publish_again() -> None:

@@ -22,7 +22,7 @@ __all__ = [
     "WindowData",
 ]
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Version of the fold. Readers never mix versions; a new fold starts again from the log."""
 
 SHARE_SCALE = 1_000_000_000

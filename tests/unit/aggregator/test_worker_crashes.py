@@ -15,9 +15,10 @@ from splitgauge.eventlog.memory import MemoryCheckpoints, MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.errors import LogUnavailableError
+from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS, PARTIALS
 
-OWNER = "fold-1/splitgauge.observations/0"
+OWNER = f"fold-{FOLD_VERSION}/splitgauge.observations/0"
 EVENTS = [
     event
     for number in range(12)

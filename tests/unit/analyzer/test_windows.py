@@ -7,9 +7,12 @@ from splitgauge.analyzer.windows import Windows
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.envelope import EventType, wrap
 from splitgauge.schemas.errors import MalformedError
+from splitgauge.schemas.tables import FOLD_VERSION
 
 
-def event(positions: dict[int, int], kind: EventType = "splitgauge.window.v1", fold_version: int = 1) -> bytes:
+def event(
+    positions: dict[int, int], kind: EventType = "splitgauge.window.v1", fold_version: int = FOLD_VERSION
+) -> bytes:
     return wrapped({**window(positions=positions).model_dump(mode="json"), "fold_version": fold_version}, kind)
 
 

@@ -1,4 +1,4 @@
-"""Time buckets of one experiment for charts, which no verdict reads: analysed live split events by 10 s of event time.
+"""Time buckets of one experiment for charts, which no verdict reads: analysed live split events by minute.
 
 An outcome falls into the bucket of its assigned_at, a report into that of its received_at. Owns the buckets of the last
 day; older ones are finished. Knows no unit.
@@ -15,15 +15,17 @@ from splitgauge.schemas.instants import SECOND_US
 
 __all__ = ["BUCKET_S", "Buckets", "bucket_start"]
 
-BUCKET_S = 10
+BUCKET_S = 60
+"""Every bucket is a row of the log for ever, for each partition: 1,440 a day and experiment. Part of FOLD_VERSION."""
+
 _BUCKET_US = BUCKET_S * SECOND_US
 
 
 def bucket_start(at_us: int, now_us: int) -> int | None:
     """Start of the bucket that holds a time; None where it is finished: over a day before the clock.
 
-    >>> bucket_start(25_000_000, 0), bucket_start(25_000_000, 2 * DAY_US)
-    (20000000, None)
+    >>> bucket_start(85_000_000, 0), bucket_start(85_000_000, 2 * DAY_US)
+    (60000000, None)
     """
     start_us = at_us - at_us % _BUCKET_US
     return start_us if start_us + DAY_US >= now_us else None
