@@ -57,6 +57,18 @@ def sums(units: Units) -> MetricSums:
     )
 
 
+def with_covariate(one: MetricSums, units: Sequence[tuple[int, int, int]]) -> MetricSums:
+    """The same sums with those of a covariate: (m, d, x) of each unit, x in fixed point."""
+    return one.model_copy(
+        update={
+            "x": sum(x for *_, x in units),
+            "xx": sum(x * x for *_, x in units),
+            "mx": sum(m * x for m, _, x in units),
+            "dx": sum(d * x for _, d, x in units),
+        }
+    )
+
+
 def cell(units: int, *, requests: int | None = None, crossovers: int = 0, **metrics: Units) -> Cell:
     """A cohort with the given metrics."""
     return cohort(units, metrics, requests=requests, crossovers=crossovers)

@@ -133,6 +133,14 @@ class Comparison(EventData):
     rarer_outcomes: int | None = Field(
         default=None, description="of a rate: units of both arms with the rarer outcome at least once"
     )
+    adjusted_by: str | None = Field(
+        default=None, description="the metric's covariate: all numbers but the `unadjusted` are adjusted for it"
+    )
+    variance_reduction: float | None = Field(
+        default=None, description="share of the effect's variance that the covariate took away"
+    )
+    unadjusted_effect: float | None = None
+    unadjusted_standard_error: float | None = None
     counted: CountedOutcome | None = Field(default=None, description="of the engine `rare`: what its sequence counts")
     conditional_power: float | None = Field(
         default=None, description="of the goal with a minimum detectable effect: to show it by the planned end"

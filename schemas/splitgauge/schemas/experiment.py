@@ -222,6 +222,9 @@ class ExperimentSpecification(Specification):
         if engine == "rare" and metric.kind != "proportion":
             message = f"engine `rare` counts the rarer outcome of a rate; goal {metric.name!r} is a {metric.kind}"
             raise ValueError(message)
+        if engine == "rare" and metric.covariate is not None:
+            message = f"engine `rare` counts outcomes, which no covariate adjusts; goal {metric.name!r} declares one"
+            raise ValueError(message)
         if engine == "bayes" and self.policy.expected_loss_threshold is None:
             message = "engine `bayes` decides under policy.expected_loss_threshold, in the goal's unit: write one"
             raise ValueError(message)

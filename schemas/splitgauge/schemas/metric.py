@@ -103,6 +103,9 @@ class Metric(Specification):
         if self.engine == "rare" and self.kind != "proportion":
             message = f"engine `rare` counts the rarer outcome of a rate; a {self.kind} takes `asymptotic`"
             raise ValueError(message)
+        if self.engine == "rare" and self.covariate is not None:
+            message = "engine `rare` counts outcomes, which no covariate adjusts: leave one of the two out"
+            raise ValueError(message)
         if self.kind == "proportion" and self.cap is not None:
             message = "a proportion has no outliers to cap"
             raise ValueError(message)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from splitgauge.analyzer.estimates import estimate
 from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
 from splitgauge.analyzer.sequences import Sequences, sequences
 from splitgauge.experiments import ExperimentState
@@ -17,6 +18,7 @@ from splitgauge.schemas.analysis import AnalysisData, Comparison
 from splitgauge.schemas.goal import Goal
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.statistics import (
+    Arms,
     Effect,
     FixedTest,
     Posterior,
@@ -51,9 +53,12 @@ class _Results:
     """All numbers of some rows, shape (rows,)."""
 
     fixed: FixedTest
+    fixed_p: FloatArray
     sequence: Sequences
     posterior: Posterior
     effect: Effect
+    unadjusted: Effect
+    reduction: FloatArray
     relative: FloatArray
 
 
@@ -80,14 +85,14 @@ def compare(state: ExperimentState, numbers: Numbers, previous: AnalysisData | N
 
 
 def shown_metrics(state: ExperimentState, numbers: Numbers) -> list[str]:
-    """Without the router's metrics that nobody named and nobody has data of."""
+    """Without quantiles, which only describe, and the router's metrics that nobody named and nobody has data of."""
     specification = state.specification
     named = {specification.goal.metric, *(guardrail.metric for guardrail in specification.guardrails)}
     seen = numbers.cells.n.sum(axis=(0, 1)) > 0
     return [
         name
         for name, has_data in zip(numbers.metrics, seen, strict=True)
-        if has_data or name in named or name not in ROUTER_METRICS
+        if numbers.metrics[name].kind != "quantile" and (has_data or name in named or name not in ROUTER_METRICS)
     ]
 
 
@@ -152,13 +157,13 @@ def _rows(state: ExperimentState, numbers: Numbers) -> list[Row]:
 def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, level: float) -> list[Comparison]:
     results = _results(state, numbers, rows, level)
     fixed, sequence, posterior, effect = results.fixed, results.sequence, results.posterior, results.effect
-    fixed_p = _with_exact_tests(numbers, rows, fixed.p_value)
+    adjusted = np.isfinite(results.reduction)
     rarer = _rarer_outcomes(numbers, rows)
     columns: dict[str, Sequence[float | None]] = {
         "effect": column(effect.value),
         "relative_effect": column(results.relative),
         "standard_error": column(effect.se),
-        "fixed_p": column(np.maximum(fixed_p, _TINY)),
+        "fixed_p": column(np.maximum(results.fixed_p, _TINY)),
         "fixed_lower": column(fixed.lower),
         "fixed_upper": column(fixed.upper),
         "sequential_p": column(np.maximum(sequence.p_value, _TINY)),
@@ -168,6 +173,9 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
         "probability_to_beat_control": column(posterior.probability_to_beat),
         "expected_loss": column(posterior.loss_choosing),
         "expected_loss_of_staying": column(posterior.loss_staying),
+        "variance_reduction": column(results.reduction),
+        "unadjusted_effect": column(np.where(adjusted, results.unadjusted.value, np.nan)),
+        "unadjusted_standard_error": column(np.where(adjusted, results.unadjusted.se, np.nan)),
         "conditional_power": column(sequence.power),
         "units_needed": [_whole(value) for value in np.ceil(sequence.needed).tolist()],
         "units": [int(n) for n in effect.n_treatment.tolist()],
@@ -182,6 +190,7 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
                 "metric": row.metric,
                 "role": _role(state, row.metric),
                 "engine": state.specification.engine_of(row.metric),
+                "adjusted_by": _covariate(numbers, row.metric),
                 "counted": sequence.counted[place],
                 "reason": _why_null(columns["effect"][place], columns["sequential_p"][place]),
                 **{name: values[place] for name, values in columns.items()},
@@ -193,16 +202,17 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
 
 def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], level: float) -> _Results:
     metrics = [numbers.metrics[row.metric] for row in rows]
-    plain = numbers.arms(rows, guard=False)
-    at_the_end = absolute_effect(plain.control, plain.treatment)
+    found = estimate(numbers, rows)
+    arms, unadjusted = found.guarded, found.guarded_unadjusted
+    at_the_end = absolute_effect(found.plain.control, found.plain.treatment)
     z = z_test(at_the_end, alpha=level)
     welch = welch_test(at_the_end, alpha=level)
     rate = np.array([metric.kind == "proportion" for metric in metrics])
     fixed = FixedTest(*(np.where(rate, ours, theirs) for ours, theirs in zip(z, welch, strict=True)))
-    arms = numbers.arms(rows, guard=True)
     prior_mean, prior_sd = _prior(state, rows, arms.control.mean)
     return _Results(
         fixed=fixed,
+        fixed_p=_with_exact_tests(numbers, rows, found.plain_unadjusted, fixed.p_value),
         sequence=sequences(state, numbers, rows, arms, target=_targets(state, rows, arms.control.mean), level=level),
         posterior=normal_posterior(
             at_the_end,
@@ -212,6 +222,8 @@ def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], leve
             prior_sd=prior_sd,
         ),
         effect=absolute_effect(arms.control, arms.treatment),
+        unadjusted=absolute_effect(unadjusted.control, unadjusted.treatment),
+        reduction=found.reduction,
         relative=relative_effect(arms.control, arms.treatment).value,
     )
 
@@ -239,9 +251,8 @@ def _in_metric_units(goal: Goal, baseline: FloatArray) -> FloatArray:
     return np.abs(baseline) if goal.effect == "relative" else np.ones(baseline.shape)
 
 
-def _with_exact_tests(numbers: Numbers, rows: Sequence[Row], p_values: FloatArray) -> FloatArray:
+def _with_exact_tests(numbers: Numbers, rows: Sequence[Row], cells: Arms, p_values: FloatArray) -> FloatArray:
     """Where an arm of a rate does not vary, z has half a variance or none: Fisher's test on units takes its place."""
-    cells = numbers.arms(rows, guard=False)
     rate = np.array([numbers.metrics[row.metric].kind == "proportion" for row in rows])
     still = (cells.control.mean_variance == 0) | (cells.treatment.mean_variance == 0)
     # Over several epochs a table of all units together could show what no epoch has.
@@ -302,6 +313,11 @@ def _role(state: ExperimentState, metric: str) -> Literal["goal", "guardrail", "
     if metric == state.specification.goal.metric:
         return "goal"
     return "guardrail" if any(metric == one.metric for one in state.specification.guardrails) else "secondary"
+
+
+def _covariate(numbers: Numbers, metric: str) -> str | None:
+    covariate = numbers.metrics[metric].covariate
+    return covariate.attribute if covariate is not None else None
 
 
 def _why_null(effect: float | None, p: float | None) -> str | None:

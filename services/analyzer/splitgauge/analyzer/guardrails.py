@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from splitgauge.analyzer.estimates import estimate
 from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
 from splitgauge.analyzer.wording import amount, confidence, odds
 from splitgauge.experiments import ExperimentState
@@ -113,15 +114,16 @@ def _sequences(
     state: ExperimentState, numbers: Numbers, rows: Sequence[Row], guardrails: Sequence[Guardrail]
 ) -> _Numbers:
     specification = state.specification
-    arms = numbers.arms(rows, guard=True)
     margin = np.array([guardrail.margin for guardrail in guardrails])
     relative = np.array([specification.margin_kind(guardrail) == "relative" for guardrail in guardrails])
+    good = np.array([1.0 if numbers.metrics[row.metric].direction == "up" else -1.0 for row in rows])
+    arms = estimate(numbers, rows, factor=np.where(relative, 1 - good * margin, 1.0)).guarded
     found = guardrail_sequence(
         arms.control,
         arms.treatment,
         margin=margin,
         relative=relative,
-        direction=[1.0 if numbers.metrics[row.metric].direction == "up" else -1.0 for row in rows],
+        direction=good,
         harm_alpha=_alphas(state, rows)[0],
         pass_alpha=_alpha(state),
         planned_n=specification.planned_units,

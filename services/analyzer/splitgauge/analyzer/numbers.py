@@ -6,6 +6,7 @@ cells. Must not know tests, guardrails or verdicts. Axes are epochs, variants, m
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,9 @@ from splitgauge.schemas import instants
 from splitgauge.schemas.codec import canonical
 from splitgauge.schemas.metric import Metric
 from splitgauge.schemas.tables import SHARE_SCALE, Cell, MetricSums, WindowData
-from splitgauge.statistics import Arms, Cells, combine_epochs, exact_moments, ratios
+from splitgauge.statistics import Cells, Moments, exact_moments, ratios
 
-__all__ = ["DAY_US", "RARE_OUTCOMES", "FloatArray", "Numbers", "Row", "column", "read_numbers", "rounded"]
+__all__ = ["DAY_US", "RARE_OUTCOMES", "FloatArray", "Numbers", "Row", "column", "read_numbers", "rounded", "unit_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,6 +28,7 @@ RARE_OUTCOMES = 25
 """Units with a rate's rarer outcome, in both arms together, under which it has no usable standard error."""
 
 _SUMS = ("m", "d", "mm", "dd", "md")
+_COVARIATE_SUMS = ("x", "xx", "mx", "dx")
 
 
 def column(values: FloatArray) -> list[float | None]:
@@ -38,6 +40,12 @@ def column(values: FloatArray) -> list[float | None]:
 def rounded(values: FloatArray) -> FloatArray:
     """The same as an array, nan where undefined: whatever decides reads these, so that it decides what is recorded."""
     return np.array([np.nan if value is None else value for value in column(values)], dtype=np.float64)
+
+
+def unit_of(metrics: Mapping[str, Metric], name: str) -> float:
+    """What a ratio of sums is multiplied with: a denominator that is another metric comes in that one's fixed point."""
+    metric = metrics[name]
+    return float(metrics[metric.counted_over.removeprefix("metric:")].scale) if metric.kind == "ratio" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class Numbers:
         hits, misses: units with m > 0 and with m < d, same shape.
         success_shares: sum over units of m / d (proportions), same shape.
         overall: each variant's estimate over all of its epochs at once, for display, shape (variants, metrics).
+        covaried: of the metrics with a covariate, moments over all analysed units, shape (epochs, variants).
     """
 
     epochs: tuple[int, ...]
@@ -77,6 +86,7 @@ class Numbers:
     misses: FloatArray
     success_shares: FloatArray
     overall: Cells
+    covaried: Mapping[str, Moments]
 
     def places(self, rows: Sequence[Row]) -> tuple[list[int], list[int], list[int]]:
         """Indices of the baseline, the challenger and the metric of each row."""
@@ -100,8 +110,8 @@ class Numbers:
         share = self.shares[:, variant] / np.where(both > 0, both, 1.0)
         return np.where(self.shared(rows), share, 0.0)
 
-    def arms(self, rows: Sequence[Row], *, guard: bool) -> Arms:
-        """Both arms of each row over the epochs that had both, shape (rows,)."""
+    def pairs(self, rows: Sequence[Row]) -> tuple[Cells, Cells]:
+        """Both arms of each row, empty in epochs that had one only, shape (epochs, rows)."""
         against, variant, metric = self.places(rows)
         shared = self.shared(rows)
 
@@ -109,11 +119,21 @@ class Numbers:
             n, value, variance = (values[:, arm, metric] for values in self.cells)
             return Cells(np.where(shared, n, 0.0), value, variance)
 
-        control, treatment = pick(against), pick(variant)
-        if guard:
-            rates = np.array([self.metrics[row.metric].kind == "proportion" for row in rows])
-            control, treatment = _with_variance(control, treatment, rates)
-        return combine_epochs(control, treatment, guard=guard)
+        return pick(against), pick(variant)
+
+    def moments(self, rows: Sequence[Row]) -> tuple[Moments, Moments]:
+        """The same of metrics with a covariate, as moments over all analysed units."""
+        against, variant, _ = self.places(rows)
+        shared = self.shared(rows)
+
+        def pick(arm: list[int]) -> Moments:
+            columns = [
+                [field[:, place] for field in self.covaried[row.metric]] for row, place in zip(rows, arm, strict=True)
+            ]
+            picked = Moments(*(np.stack(field, axis=1) for field in zip(*columns, strict=True)))
+            return picked._replace(n=np.where(shared, picked.n, 0.0))
+
+        return pick(against), pick(variant)
 
     def counted(self, counts: FloatArray, rows: Sequence[Row]) -> tuple[FloatArray, FloatArray]:
         """Counts per epoch of both arms, 0 in epochs that had one only, each of shape (epochs, rows)."""
@@ -144,7 +164,7 @@ def read_numbers(state: ExperimentState, window: WindowData) -> Numbers:
 
     def of_sums(name: str, scale: int = 1) -> FloatArray:
         return np.array(
-            [getattr(one, name) / scale for row in sums for cell in row for _, one in cell], dtype=np.float64
+            [getattr(one.sums, name) / scale for row in sums for cell in row for one in cell], dtype=np.float64
         ).reshape(shape)
 
     return Numbers(
@@ -163,24 +183,16 @@ def read_numbers(state: ExperimentState, window: WindowData) -> Numbers:
         misses=of_sums("misses"),
         success_shares=of_sums("shares", SHARE_SCALE),
         overall=_estimates([_added(column_) for column_ in _by_variant(sums)], metrics, shape[1:]),
+        covaried=_covaried(sums, metrics),
     )
 
 
-def _with_variance(control: Cells, treatment: Cells, rates: npt.NDArray[np.bool_]) -> tuple[Cells, Cells]:
-    """Rates of two arms that do not vary, but differ: always right against never. Were they the same, their common rate
-    would vary by p (1 - p); without it the clearest difference there is would never be shown."""
-    still = rates & (control.variance == 0) & (treatment.variance == 0) & (control.value != treatment.value)
-    units = np.where(still, control.n + treatment.n, 1.0)
-    rate = (control.n * control.value + treatment.n * treatment.value) / units
-    spread = rate * (1 - rate)
-    return (
-        control._replace(variance=np.where(still, spread, control.variance)),
-        treatment._replace(variance=np.where(still, spread, treatment.variance)),
-    )
+class _Sums(NamedTuple):
+    """Units with data on a metric, all analysed units (none where the metric is not known of), and the sums."""
 
-
-_Sums = tuple[int, MetricSums]
-"""Units with data, and their sums."""
+    n: int
+    units: int
+    sums: MetricSums
 
 
 def _mature_days(state: ExperimentState, window: WindowData) -> frozenset[str] | None:
@@ -204,10 +216,10 @@ def _analysed(cell: Cell, metric: Metric, mature: frozenset[str] | None) -> _Sum
 def _with_data(cell: Cell, metric: Metric) -> _Sums:
     sums = cell.metrics.get(metric.name)
     if sums is None:
-        return 0, MetricSums()
+        return _Sums(0, 0, MetricSums())
     # A unit without a denominator has no numerator either, so that leaving it out changes no sum. Not so where the
     # denominator is another metric: revenue may come without a click.
-    return (cell.units if metric.kind == "ratio" else sums.present), sums
+    return _Sums(cell.units if metric.kind == "ratio" else sums.present, cell.units, sums)
 
 
 def _by_variant(sums: Sequence[Sequence[Sequence[_Sums]]]) -> list[list[_Sums]]:
@@ -218,19 +230,35 @@ def _by_variant(sums: Sequence[Sequence[Sequence[_Sums]]]) -> list[list[_Sums]]:
 def _added(parts: Sequence[_Sums]) -> _Sums:
     if len(parts) == 1:
         return parts[0]
-    fields = (*_SUMS, "present", "hits", "misses", "shares")
-    total = MetricSums.model_validate({name: sum(getattr(sums, name) for _, sums in parts) for name in fields})
-    return sum(n for n, _ in parts), total
+    fields = (*_SUMS, *_COVARIATE_SUMS, "present", "hits", "misses", "shares")
+    total = {name: sum(getattr(part.sums, name) for part in parts) for name in fields}
+    return _Sums(sum(part.n for part in parts), sum(part.units for part in parts), MetricSums.model_validate(total))
 
 
 def _estimates(sums: Sequence[_Sums], metrics: Mapping[str, Metric], shape: tuple[int, ...]) -> Cells:
     scales = [metric.scale for metric in metrics.values()] * (len(sums) // len(metrics))
-    columns = {name: [getattr(one, name) for _, one in sums] for name in _SUMS}
-    n, value, variance = ratios(exact_moments(n=[n for n, _ in sums], **columns, scale=scales))
-    # A denominator that is another metric comes in that one's fixed point.
-    over = [
-        metrics[metric.counted_over.removeprefix("metric:")] for metric in metrics.values() if metric.kind == "ratio"
-    ]
-    units = np.ones(len(metrics))
-    units[[metric.kind == "ratio" for metric in metrics.values()]] = [metric.scale for metric in over]
+    n, value, variance = ratios(exact_moments(n=[one.n for one in sums], **_columns(sums, _SUMS), scale=scales))
+    units = np.array([unit_of(metrics, name) for name in metrics])
     return Cells(n.reshape(shape), value.reshape(shape) * units, variance.reshape(shape) * units**2)
+
+
+def _covaried(cells: Sequence[Sequence[Sequence[_Sums]]], metrics: Mapping[str, Metric]) -> dict[str, Moments]:
+    """A covariate is known of every unit, so that its moments are over all of them; those without data on the metric
+    have no numerator and no denominator."""
+    out: dict[str, Moments] = {}
+    for place, metric in enumerate(metrics.values()):
+        if metric.covariate is None:
+            continue
+        sums = [cell[place] for row in cells for cell in row]
+        moments = exact_moments(
+            n=[one.units for one in sums],
+            **_columns(sums, (*_SUMS, *_COVARIATE_SUMS)),
+            scale=metric.scale,
+            x_scale=metric.covariate.scale,
+        )
+        out[metric.name] = Moments(*(field.reshape(len(cells), -1) for field in moments))
+    return out
+
+
+def _columns(sums: Sequence[_Sums], fields: Sequence[str]) -> dict[str, list[int]]:
+    return {name: [getattr(one.sums, name) for one in sums] for name in fields}

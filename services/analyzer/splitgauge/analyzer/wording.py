@@ -102,9 +102,10 @@ def average_sentence(comparison: Comparison, metric: Metric, *, values: tuple[fl
     if comparison.effect is None:
         return f"{comparison.variant} has no {comparison.metric} to compare with {comparison.against} yet"
     higher = "higher" if comparison.effect >= 0 else "lower"
+    adjusted = "" if comparison.adjusted_by is None else f", adjusted for {comparison.adjusted_by},"
     text = (
-        f"{comparison.variant}'s {comparison.metric} is {amount(metric, abs(comparison.effect))} {higher} than "
-        f"{comparison.against}'s"
+        f"{comparison.variant}'s {comparison.metric}{adjusted} is {amount(metric, abs(comparison.effect))} {higher} "
+        f"than {comparison.against}'s"
     )
     ours, theirs = values
     return (
