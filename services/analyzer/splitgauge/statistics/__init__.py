@@ -14,6 +14,7 @@ Splitgauge but its error tree.
 """
 
 from splitgauge.statistics.aggregates import Cells, Moments, cells, exact_moments, means, proportions, ratios
+from splitgauge.statistics.balance import Balance, covariate_balance
 from splitgauge.statistics.best_arm import BestArm, best_arm
 from splitgauge.statistics.beta_binomial import BetaPosterior, beta_binomial_posterior
 from splitgauge.statistics.binomial import ShareTest, share_test
@@ -109,6 +110,7 @@ __all__ = [
     "Adjusted",
     "Arm",
     "Arms",
+    "Balance",
     "BayesDecision",
     "BestArm",
     "BetaPosterior",
@@ -159,6 +161,7 @@ __all__ = [
     "chi_square_test",
     "combine_epochs",
     "conditional_power",
+    "covariate_balance",
     "design_effect",
     "detectable_effect",
     "duration_days",
