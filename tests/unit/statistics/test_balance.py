@@ -14,8 +14,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 def moments(n: npt.ArrayLike, mean: npt.ArrayLike, variance: npt.ArrayLike) -> st.Moments:
     size, x, spread = (np.asarray(a, dtype=np.float64) for a in (n, mean, variance))
-    nothing = np.zeros(np.broadcast(size, x, spread).shape)
-    return st.Moments(*(size, *([nothing] * 6), x, spread, nothing, nothing))
+    none = np.zeros(np.broadcast(size, x, spread).shape)
+    return st.Moments(size, none, none, none, none, none, none, x, spread, none, none)
 
 
 def test_it_is_the_mixture_e_value_of_the_difference() -> None:
