@@ -93,6 +93,13 @@ class Metric(Specification):
         return self
 
     @model_validator(mode="after")
+    def _cap_fits(self) -> "Metric":
+        if self.cap is not None and not 1 <= self.cap * self.scale < 2**53:
+            message = f"cap times scale has to be at least 1 and below 2^53; it is {self.cap * self.scale:g}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> "Metric":
         if (self.kind == "ratio") != self.counted_over.startswith("metric:"):
             message = "a ratio, and nothing else, has a denominator `metric:NAME`"

@@ -237,6 +237,8 @@ class TestExperiment:
             ({"metrics": [{"name": "a", "fold": "max"}]}, "/metrics/0"),
             ({"metrics": [{**SOLVED, "level": "unit"}]}, "/metrics/0"),
             ({"metrics": [{**SOLVED, "cap": 1}]}, "/metrics/0"),
+            ({"metrics": [{"name": "a", "cap": 1e-9}]}, "/metrics/0"),
+            ({"metrics": [{"name": "a", "cap": 1e300, "scale": 10**15}]}, "/metrics/0"),
         ],
     )
     def test_refused_at_its_place(self, changes: dict[str, Any], where: str) -> None:
