@@ -1,4 +1,4 @@
-"""Caps: at level request a value is capped when it enters, at level unit a unit's total, from the sums to the analysis."""
+"""Caps, from the sums to the analysis: at level request a value is capped, at level unit the total of a unit."""
 
 from typing import Any
 

@@ -233,7 +233,7 @@ class TestExperiment:
             ({"unit": "cookie:x"}, "/unit"),
             ({"minimum": {"unit": 1}}, "/minimum/unit"),
             ({"policy": {"promote": "yes"}}, "/policy/promote"),
-            ({"metrics": [{"name": "a", "kind": "quantile"}]}, "/metrics/0/kind"),
+            ({"metrics": [{"name": "a", "kind": "quantile"}]}, "/metrics/0"),
             ({"metrics": [{"name": "a", "fold": "max"}]}, "/metrics/0"),
             ({"metrics": [{**SOLVED, "level": "unit"}]}, "/metrics/0"),
             ({"metrics": [{**SOLVED, "cap": 1}]}, "/metrics/0"),
