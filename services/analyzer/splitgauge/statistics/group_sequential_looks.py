@@ -27,10 +27,8 @@ from splitgauge.statistics.spending import SMALLEST_STEP, Spending, information_
 
 __all__ = ["GroupSequentialLook", "TakenLook", "group_sequential_look"]
 
-_LEAST_P = 1e-300
-_FARTHEST = float(-special.ndtri(_LEAST_P))
-_NEAREST = {1: -7.0, 2: 1e-6}
-"""By sides, the quantile of one side from which on p is 1."""
+_FARTHEST = float(-special.ndtri(1e-300))
+_NEAREST = {1: -7.0, 2: 1e-6}  # by sides, the quantile of one side from which on p is 1
 _OUT_OF_REACH = 1e3  # instead of an infinite boundary, so that the root finder can reckon with it
 
 
@@ -107,6 +105,7 @@ def group_sequential_look(
     Args:
         effect: of each comparison at this moment, shape (comparisons,).
         fraction: n / planned n now, at least 0 and not below that of the last look taken; above 1 where it overran.
+            Where units were taken back since, give that of the last look: none is due until there are more again.
         planned: the declared fractions, as in `group_sequential_boundaries`.
         taken: the looks taken so far, in order (`GroupSequentialLook.taken()` of each that was due).
         alpha: of the design, in (0, 1), after corrections; the same at every look.
