@@ -157,6 +157,6 @@ def test_an_undefined_drift_gives_no_number() -> None:
 
 
 def test_looks_that_cannot_be_of_one_test_are_refused() -> None:
-    with pytest.raises(ContractError, match="too little to stop with") as caught:
+    with pytest.raises(ContractError, match="too little for") as caught:
         next_boundary(Looks((0.5,), (0.01,), 2), 1.0, 0.01)
     assert caught.value.where == "taken"

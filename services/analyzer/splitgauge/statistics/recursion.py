@@ -71,7 +71,7 @@ def next_boundary(taken: Looks, information: float, crossing: float) -> float:
     left = float(before.mass.sum())
     if crossing >= left / taken.sides:
         raise ContractError(
-            f"with probability {left!r} they have not stopped the test, too little to stop with {crossing!r} a side now",
+            f"with probability {left!r} they have not stopped the test, too little for {crossing!r} a side now",
             where="taken",
             remedy="give the looks of one test as they were taken",
         )
