@@ -18,7 +18,14 @@ EFFECT = st.effect([0.1, 0.2], [0.1, 0.1], n_control=[50, 50], n_treatment=[50, 
 PLANNED = st.planned_mean([1.0, 1.0], [0.1, 0.2])
 ARM = st.arm([50, 50], [1.0, 2.0], [1.0, 1.0])
 
+HISTOGRAM = st.histogram_of([float(value) for value in range(99)])
+
 BY_ALPHA: dict[str, Call] = {
+    "quantile_arm": lambda alpha: st.quantile_arm([99, 99], 1.0, 0.0, 2.0, level=0.5, alpha=alpha),
+    "quantile_ranks": lambda alpha: st.quantile_ranks([99, 99], 0.5, alpha=alpha),
+    "quantile_ranks_sequence": lambda alpha: st.quantile_ranks_sequence([99, 99], 0.5, alpha=alpha),
+    "quantile_values_needed": lambda alpha: st.quantile_values_needed([0.5, 0.9], alpha=alpha),
+    "histogram_quantiles": lambda alpha: st.histogram_quantiles(HISTOGRAM, [0.5, 0.9], alpha=alpha),
     "welch_test": lambda alpha: st.welch_test(EFFECT, alpha=alpha),
     "z_test": lambda alpha: st.z_test(EFFECT, alpha=alpha),
     "proportion_test": lambda alpha: st.proportion_test([9, 9], [1, 2], [9, 9], [2, 3], alpha=alpha),
@@ -84,6 +91,10 @@ COUNTED: list[tuple[Call, str]] = [
     (lambda n: st.sample_ratio([[n, 1]], [0.5, 0.5]), "counts_per_arm"),
     (lambda n: st.first_failures([n], [1], 0.5, alpha=0.05), "control"),
     (lambda n: st.rate_sequence(n, 0, alpha=0.05), "n"),
+    (lambda n: st.quantile_arm(n, 1.0, 0.0, 2.0, level=0.5, alpha=0.05), "n"),
+    (lambda n: st.quantile_ranks(n, 0.5, alpha=0.05), "n"),
+    (lambda n: st.quantile_ranks_sequence(n, 0.5, alpha=0.05), "n"),
+    (lambda n: st.design_effect(st.cells(9, 0.5, 0.25), n), "n"),
     (lambda n: st.beta_binomial_posterior(n, 0, 9, 0, alpha=0.05), "n_control"),
     (lambda n: st.rate_ratio_sequence([1], [n], 0.5, alpha=0.05), "treatment"),
     (lambda n: st.rare_rate_guardrail(n, 0, 9, 0, margin=0.1, alpha=0.05), "n_control"),

@@ -96,6 +96,13 @@ def test_rate_bounds_are_symmetric_in_success_and_failure() -> None:
     assert float(found.lower[1]) == pytest.approx(1 - float(found.upper[0]), rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [12, 400, 10**9])
+def test_bounds_of_all_successes_mirror_those_of_none(n: int) -> None:
+    found = st.rate_sequence(n, [0, n], alpha=0.05)
+    assert 0 < found.upper[0] < 1
+    assert 1 - found.lower[1] == pytest.approx(found.upper[0], rel=1e-6)
+
+
 def test_rate_bounds_at_the_edges() -> None:
     found = st.rate_sequence([0, 10, 10, 1], [0, 0, 10, 1], alpha=0.05)
     assert found.lower[[0, 1]].tolist() == [0.0, 0.0]

@@ -229,7 +229,8 @@ def rate_tuning(n_opt: ArrayLike, *, alpha: ArrayLike) -> FloatArray:
 def rate_log_mixture(x: FloatArray, n: FloatArray, s: FloatArray, c: FloatArray) -> FloatArray:
     """ln e(p) at p = expit(x); logits keep the digits of rates near 0 and near 1."""
     p, q = special.expit(x), special.expit(-x)
-    gained = special.betaln(c * p + s, c * q + n - s) - special.betaln(c * p, c * q)
+    # n - s first: added to n, a small c q would be gone.
+    gained = special.betaln(c * p + s, c * q + (n - s)) - special.betaln(c * p, c * q)
     found = gained - s * special.log_expit(x) - (n - s) * special.log_expit(-x)
     large = n > _MANY
     # The other form has all of its digits at any n; this one takes a third of the time, in every step of the roots.
