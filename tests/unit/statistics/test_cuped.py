@@ -150,6 +150,13 @@ def test_without_a_covariate_nothing_changes_not_even_the_last_bit() -> None:
     assert float(st.adjusted_relative_effect(found).se) == pytest.approx(float(relative.se), rel=1e-12)
 
 
+def test_arms_that_do_not_vary_have_no_slope_though_they_differ() -> None:
+    (_, d, x_c), (_, d_t, x_t) = CONTROL, TREATMENT
+    found = st.adjusted_means(moments(np.zeros_like(x_c), d, x_c), moments(np.ones_like(x_t), d_t, x_t))
+    assert float(found.theta) == 0.0
+    assert float(effect_of(found).se) == 0.0
+
+
 def test_a_covariate_that_explains_everything_leaves_no_variance_to_divide_by() -> None:
     (_, d, x_c), (_, d_t, x_t) = CONTROL, TREATMENT
     found = st.adjusted_means(moments(3 * x_c, d, x_c), moments(3 * x_t, d_t, x_t))

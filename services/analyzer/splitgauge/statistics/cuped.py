@@ -30,8 +30,8 @@ class Adjusted(NamedTuple):
     treatment: Cells
     """The challenger's value as it would be with control's covariate, y1 - theta (x1 - x0), and the same variance."""
     theta: FloatArray
-    """Metric units per unit of the covariate, shape (comparisons,); 0 where the covariate does not vary; nan where
-    no epoch counts or a moment is nan."""
+    """Metric units per unit of the covariate, shape (comparisons,); 0 where the covariate or the metric does not
+    vary; nan where no epoch counts or a moment is nan."""
     control_shift_variance: FloatArray
     """Variance of theta x over control's units, metric units squared; what a relative effect needs besides the arms."""
     control_shift_covariance: FloatArray
@@ -56,8 +56,8 @@ def adjusted_means(control: Moments, treatment: Moments) -> Adjusted:
     Args:
         control, treatment: moments of the arms with their covariate's, one cell per epoch and comparison, shape
             (epochs, comparisons) (or (epochs,) for one).
-    Returns: `Adjusted`. Where the covariate does not vary over the units of both arms (none declared: all zeros) theta
-        is 0 and everything is as without adjustment.
+    Returns: `Adjusted`. Where the covariate does not vary over the units of both arms (none declared: all zeros), or
+        the metric varies in neither, theta is 0 and everything is as without adjustment.
     Raises: ContractError where n is no count, a variance is negative, or shapes do not fit.
     Assumes: the covariate was known before the first exposure. theta is a function of the pooled data at a look; its
         own noise is of lower order (about 1/n of the variance), so that looks keep their error (simulated).
@@ -199,8 +199,10 @@ def _theta(control: _Linear, treatment: _Linear) -> FloatArray:
     xx = (n_c - 1) * v_c + (n_t - 1) * v_t + between * (treatment.mean_x - control.mean_x)
     xy = (n_c - 1) * control.covariance + (n_t - 1) * treatment.covariance + between * (y_t - y_c)
     xx, xy = (_total(terms, kept) for terms in (xx, xy))
-    # A constant covariate has no slope; what is nan stays nan.
-    slope = np.where(xx == 0, 0.0, xy / np.where((xx > 0) & (xx < np.inf), xx, np.nan))
+    # A constant covariate has no slope; nor has a metric that varies in no arm, whose arms' difference would pass for
+    # one. What is nan stays nan.
+    flat = (xx == 0) | (~np.isnan(xx + xy) & (_total(control.cells.variance + treatment.cells.variance, kept) == 0))
+    slope = np.where(flat, 0.0, xy / np.where((xx > 0) & (xx < np.inf), xx, np.nan))
     return np.where(kept.any(axis=0), slope, np.nan)
 
 

@@ -167,8 +167,9 @@ def novelty_test(
     arms = (_checked("control", control), _checked("treatment", treatment))
     shape = broadcastable(control=arms[0].n, treatment=arms[1].n)
     broadcastable(arms=np.empty(shape[1:]), alpha=level, direction=good)
-    scarcer = [np.fmin(arm.effective_early, arm.effective_late) for arm in arms]
-    known = [np.isfinite(arm.early + arm.late + arm.var_early + arm.var_late + arm.covariance) for arm in arms]
+    scarcer = [np.minimum(arm.effective_early, arm.effective_late) for arm in arms]
+    # A sum is finite where all of its terms are.
+    known = [np.isfinite(sum(arm[1:], arm.n)) for arm in arms]
     kept = known[0] & known[1] & (scarcer[0] >= 2) & (scarcer[1] >= 2)
     weight = np.where(kept, scarcer[0] * scarcer[1] / np.where(kept, scarcer[0] + scarcer[1], 1.0), 0.0)
     share = weight / weight.sum(axis=0)
