@@ -17,6 +17,10 @@ Call: TypeAlias = Callable[[Any], Any]
 EFFECT = st.effect([0.1, 0.2], [0.1, 0.1], n_control=[50, 50], n_treatment=[50, 50])
 PLANNED = st.planned_mean([1.0, 1.0], [0.1, 0.2])
 ARM = st.arm([50, 50], [1.0, 2.0], [1.0, 1.0])
+PAIR = np.array([[1.0, 2.0]])
+"""One epoch, two comparisons."""
+MOMENTS = st.Moments(*([PAIR] * 11))._replace(n=50 * PAIR)
+AGES = st.NoveltyMoments(*([PAIR] * 8))._replace(n=50 * PAIR, effective_early=50 * PAIR, effective_late=50 * PAIR)
 
 HISTOGRAM = st.histogram_of([float(value) for value in range(99)])
 
@@ -48,6 +52,8 @@ BY_ALPHA: dict[str, Call] = {
     "required_units": lambda alpha: st.required_units([1.0, 1.0], 0.1, alpha=alpha, power=0.8),
     "remaining_units": lambda alpha: st.remaining_units(EFFECT, 0.1, alpha=alpha),
     "conditional_power": lambda alpha: st.conditional_power(EFFECT, 0.1, final_n=500.0, alpha=alpha),
+    "covariate_balance": lambda alpha: st.covariate_balance(MOMENTS, MOMENTS._replace(mean_x=2 * PAIR), alpha=alpha),
+    "novelty_test": lambda alpha: st.novelty_test(AGES, AGES._replace(early=1.3 * PAIR), alpha=alpha),
     "e_bh": lambda alpha: st.e_bh([[1.0, 2.0], [3.0, 4.0]], alpha=alpha),
 }
 
@@ -89,6 +95,11 @@ COUNTED: list[tuple[Call, str]] = [
     (lambda n: st.proportion_test(9, 1, n, 0, alpha=0.05), "n_treatment"),
     (lambda n: st.log_bayes_factor([n, 1], [0.5, 0.5], concentration=1.0), "counts_per_arm"),
     (lambda n: st.sample_ratio([[n, 1]], [0.5, 0.5]), "counts_per_arm"),
+    (lambda n: st.chi_square_test([[n, 1]], [0.5, 0.5]), "counts_per_arm"),
+    (lambda n: st.adjusted_means(MOMENTS._replace(n=n), MOMENTS), "control.n"),
+    (lambda n: st.adjusted_ratios(MOMENTS, MOMENTS._replace(n=n)), "treatment.n"),
+    (lambda n: st.covariate_balance(MOMENTS, MOMENTS._replace(n=n)), "treatment.n"),
+    (lambda n: st.novelty_test(AGES._replace(n=n), AGES), "control.n"),
     (lambda n: st.first_failures([n], [1], 0.5, alpha=0.05), "control"),
     (lambda n: st.rate_sequence(n, 0, alpha=0.05), "n"),
     (lambda n: st.quantile_arm(n, 1.0, 0.0, 2.0, level=0.5, alpha=0.05), "n"),
@@ -121,6 +132,9 @@ def test_what_is_no_count_is_refused_by_name(call: Call, named: str, count: floa
         (lambda: st.mixture_variance(5000, alpha=0.05, sides=3), "sides"),
         (lambda: st.rate_sequence(9, 1, alpha=0.05, concentration=0.0), "concentration"),
         (lambda: st.first_failures([1], [1], 1.5, alpha=0.05), "share"),
+        (lambda: st.covariate_balance(MOMENTS, MOMENTS, planned_n=0.0), "planned_n"),
+        (lambda: st.novelty_test(AGES, AGES, direction=0), "direction"),
+        (lambda: st.novelty_test(AGES, AGES._replace(var_late=-PAIR)), "treatment.var_late"),
         (lambda: st.remaining_units(EFFECT, 0.1, alpha=0.05, power=1.0), "power"),
         (lambda: st.conditional_power(EFFECT, 0.1, final_n=0, alpha=0.05), "final_n"),
         (lambda: st.bonferroni(0.5), "p_values"),
