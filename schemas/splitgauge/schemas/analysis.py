@@ -80,6 +80,12 @@ class VariantNumbers(EventData):
     crossovers: int
     missing: int
     metrics: dict[str, MetricValue]
+    probability_to_be_best: float | None = Field(
+        default=None, description="on the goal, of control and the challengers in the running; it decides nothing"
+    )
+    expected_loss: float | None = Field(
+        default=None, description="of choosing it, against the best of the others, in the goal's unit"
+    )
 
 
 class CountedOutcome(EventData):
@@ -184,6 +190,9 @@ class Health(EventData):
     crossover_share: float = 0.0
     missing: int = 0
     missing_log_e: float | None = None
+    covariate_log_e: float | None = Field(
+        default=None, description="largest over challengers and declared covariates: whether they differ from control's"
+    )
 
 
 class Proposal(EventData):

@@ -152,3 +152,39 @@ def test_rare_outcomes_take_no_covariate() -> None:
         specification(metrics=[{**solved, "engine": "rare"}], goal={"metric": "success"})
     with pytest.raises(ValidationError, match="which no covariate adjusts"):
         specification(metrics=[solved], goal={"metric": "solved", "engine": "rare"})
+
+
+# Imbalance (health).
+
+
+def test_covariate_that_differs_between_the_arms_makes_it_invalid() -> None:
+    shifted = [(value + 5, one, before + 5) for value, one, before in CHALLENGER]
+    data = look(CONTROL, shifted)
+
+    assert (data.health.state, data.verdict.step) == ("invalid", 4)
+    assert data.health.covariate_log_e is not None
+    assert data.health.covariate_log_e > np.log(1000)
+    assert data.verdict.reason.startswith(
+        "units differed before the experiment: spent_before of challenger's was 5.237 higher on average than of "
+        "control's"
+    )
+
+
+def test_covariates_alike_are_healthy() -> None:
+    health = look(CONTROL, CHALLENGER).health
+
+    assert health.state == "healthy"
+    assert health.covariate_log_e is not None
+    assert health.covariate_log_e < 0
+
+
+def test_few_units_show_no_imbalance() -> None:
+    far = [(value, one, before + 50) for value, one, before in CHALLENGER[:99]]
+
+    assert look(CONTROL[:99], far).health.covariate_log_e is None
+    far = [(value, one, before + 50) for value, one, before in CHALLENGER[:100]]
+    assert look(CONTROL[:100], far).health.state == "invalid"
+
+
+def test_without_covariates_there_is_nothing_to_differ() -> None:
+    assert look(CONTROL, CHALLENGER, metrics=[PLAIN]).health.covariate_log_e is None

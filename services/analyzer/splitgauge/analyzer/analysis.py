@@ -4,11 +4,13 @@ Owns how the parts make an `analysis.v1`, and its bytes. Whoever has the same in
 crash, in a replay. Must not know the log, a clock, or when a look is taken.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from splitgauge.analyzer.comparisons import compare, compare_leader, shown_metrics
+from splitgauge.analyzer.beliefs import Standing, standings
+from splitgauge.analyzer.comparisons import compare, compare_leader, in_the_running, shown_metrics
 from splitgauge.analyzer.findings import Findings
 from splitgauge.analyzer.guardrails import find_harm
 from splitgauge.analyzer.health import check_health
@@ -96,11 +98,18 @@ def analyse(
     numbers = read_numbers(state, window)
     before = previous.data if previous is not None else None
     comparisons = compare(state, numbers, before)
+    compared = [one for one in comparisons if one.role == "goal" and one.effect is not None and one.standard_error]
+    running = [one.variant for one in compared if in_the_running(state, one)]
     findings = Findings(
         state=state,
         looked_at_us=instants.from_text(looked_at),
         as_of_us=instants.from_text(window.as_of) if window.as_of is not None else None,
-        variants=_variants(state, numbers, read_quantiles(state, window, numbers)),
+        variants=_variants(
+            state,
+            numbers,
+            quantiles=read_quantiles(state, window, numbers),
+            standing=standings(state, numbers, running),
+        ),
         comparisons=tuple(comparisons),
         leader=compare_leader(state, numbers, comparisons),
         guardrails=tuple(find_harm(state, numbers)),
@@ -134,7 +143,9 @@ def _expect_activated(state: ExperimentState, window: WindowData) -> None:
         raise ContractError(f"the window is of experiment {window.experiment_id!r}, not {state.id!r}", where="window")
 
 
-def _variants(state: ExperimentState, numbers: Numbers, quantiles: QuantileTable) -> dict[str, VariantNumbers]:
+def _variants(
+    state: ExperimentState, numbers: Numbers, *, quantiles: QuantileTable, standing: Mapping[str, Standing]
+) -> dict[str, VariantNumbers]:
     counts = {
         name: numbers.totals(getattr(numbers, name))
         for name in ("units", "requests", "exposed", "crossovers", "missing")
@@ -146,8 +157,11 @@ def _variants(state: ExperimentState, numbers: Numbers, quantiles: QuantileTable
     out: dict[str, VariantNumbers] = {}
     for place, variant in enumerate(numbers.variants):
         values, spreads = column(overall.value[place]), column(errors[place])
+        stands = standing.get(variant)
         out[variant] = VariantNumbers(
             **{name: by_variant[variant] for name, by_variant in counts.items()},
+            probability_to_be_best=stands.probability_to_be_best if stands is not None else None,
+            expected_loss=stands.expected_loss if stands is not None else None,
             metrics={
                 metric: _shown(
                     numbers.metrics[metric],

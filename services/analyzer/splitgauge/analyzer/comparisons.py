@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
+from splitgauge.analyzer.beliefs import direction_of, in_metric_units, posteriors
 from splitgauge.analyzer.estimates import estimate
 from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
 from splitgauge.analyzer.sequences import Sequences, sequences
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import AnalysisData, Comparison
-from splitgauge.schemas.goal import Goal
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.statistics import (
     Arms,
@@ -25,7 +25,6 @@ from splitgauge.statistics import (
     absolute_effect,
     e_bh,
     holm,
-    normal_posterior,
     proportion_test,
     relative_effect,
     welch_test,
@@ -35,7 +34,6 @@ from splitgauge.statistics import (
 __all__ = [
     "compare",
     "compare_leader",
-    "direction_of",
     "holm_over_challengers",
     "in_the_running",
     "lacking",
@@ -85,14 +83,14 @@ def compare(state: ExperimentState, numbers: Numbers, previous: AnalysisData | N
 
 
 def shown_metrics(state: ExperimentState, numbers: Numbers) -> list[str]:
-    """Without quantiles, which only describe, and the router's metrics that nobody named and nobody has data of."""
+    """Without the router's metrics that nobody named and nobody has data of."""
     specification = state.specification
     named = {specification.goal.metric, *(guardrail.metric for guardrail in specification.guardrails)}
     seen = numbers.cells.n.sum(axis=(0, 1)) > 0
     return [
         name
         for name, has_data in zip(numbers.metrics, seen, strict=True)
-        if numbers.metrics[name].kind != "quantile" and (has_data or name in named or name not in ROUTER_METRICS)
+        if has_data or name in named or name not in ROUTER_METRICS
     ]
 
 
@@ -109,11 +107,6 @@ def compare_leader(state: ExperimentState, numbers: Numbers, comparisons: Sequen
         return None
     leader, runner_up, *_ = sorted(effects, key=lambda name: -effects[name])
     return _records(state, numbers, [Row(leader, runner_up, goal)], level=leader_level_of(state))[0]
-
-
-def direction_of(state: ExperimentState, metric: str) -> int:
-    """+1 where up is good."""
-    return 1 if state.specification.all_metrics[metric].direction == "up" else -1
 
 
 def lacking(state: ExperimentState, goal: Comparison) -> str | None:
@@ -209,18 +202,11 @@ def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], leve
     welch = welch_test(at_the_end, alpha=level)
     rate = np.array([metric.kind == "proportion" for metric in metrics])
     fixed = FixedTest(*(np.where(rate, ours, theirs) for ours, theirs in zip(z, welch, strict=True)))
-    prior_mean, prior_sd = _prior(state, rows, arms.control.mean)
     return _Results(
         fixed=fixed,
         fixed_p=_with_exact_tests(numbers, rows, found.plain_unadjusted, fixed.p_value),
         sequence=sequences(state, numbers, rows, arms, target=_targets(state, rows, arms.control.mean), level=level),
-        posterior=normal_posterior(
-            at_the_end,
-            alpha=level,
-            direction=np.array([1.0 if metric.direction == "up" else -1.0 for metric in metrics]),
-            prior_mean=prior_mean,
-            prior_sd=prior_sd,
-        ),
+        posterior=posteriors(state, rows, found.plain, level=level),
         effect=absolute_effect(arms.control, arms.treatment),
         unadjusted=absolute_effect(unadjusted.control, unadjusted.treatment),
         reduction=found.reduction,
@@ -233,22 +219,8 @@ def _targets(state: ExperimentState, rows: Sequence[Row], baseline: FloatArray) 
     goal = state.specification.goal
     if goal.minimum_detectable_effect is None:
         return np.full(len(rows), np.nan)
-    size = goal.minimum_detectable_effect * _in_metric_units(goal, baseline)
+    size = goal.minimum_detectable_effect * in_metric_units(goal, baseline)
     return np.where([row.metric == goal.metric for row in rows], size * direction_of(state, goal.metric), np.nan)
-
-
-def _prior(state: ExperimentState, rows: Sequence[Row], baseline: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation of the goal's effect before the experiment, metric units; flat for other metrics, and
-    where a relative one has nothing to be relative to."""
-    goal = state.specification.goal
-    unit = _in_metric_units(goal, baseline)
-    known = np.array([row.metric == goal.metric and goal.prior_sd is not None for row in rows]) & (unit > 0)
-    mean, sd = (goal.prior_mean or 0.0) * unit, (goal.prior_sd or 0.0) * unit
-    return np.where(known, mean, 0.0), np.where(known, sd, np.inf)
-
-
-def _in_metric_units(goal: Goal, baseline: FloatArray) -> FloatArray:
-    return np.abs(baseline) if goal.effect == "relative" else np.ones(baseline.shape)
 
 
 def _with_exact_tests(numbers: Numbers, rows: Sequence[Row], cells: Arms, p_values: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Whether a look's numbers can be trusted: sample ratio, crossovers, missing outcomes, too little data.
+"""Whether a look's numbers can be trusted: sample ratio, crossovers, missing outcomes, covariates, too little data.
 
 Owns the checks of step 4 of the decision rule and their thresholds. Must not know what a verdict makes of them.
 """
@@ -8,17 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splitgauge.analyzer.guardrails import BURN_IN_UNITS
 from splitgauge.analyzer.numbers import Numbers, Row, column
 from splitgauge.analyzer.wording import odds, percent
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import AnalysisData, Health
 from splitgauge.schemas.codec import canonical
-from splitgauge.statistics import first_failures, sample_ratio
+from splitgauge.statistics import covariate_balance, first_failures, sample_ratio
 
 __all__ = ["ALARM_E_VALUE", "check_health"]
 
 ALARM_E_VALUE = 100.0
 """Of the sample ratio, and of missing outcomes: 0.15 % false alarms over any number of looks (measured)."""
+
+_IMBALANCE_E_VALUE = 1_000.0
+"""Of a covariate, for each challenger and each covariate by itself."""
 
 _CROSSOVER_SHARE = 0.01
 _CROSSOVERS = 10
@@ -28,6 +32,12 @@ _CROSSOVERS = 10
 class _SampleRatio:
     log_e: float | None
     alarm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Imbalance:
+    log_e: float | None
+    problem: str | None
 
 
 def check_health(state: ExperimentState, numbers: Numbers, previous: AnalysisData | None) -> Health:
@@ -51,6 +61,9 @@ def check_health(state: ExperimentState, numbers: Numbers, previous: AnalysisDat
             f"outcomes are missing more often in one arm than in the other (units with a missing one: {lost}); chance "
             f"alone does that {odds(missing_log_e)}"
         )
+    imbalance = _imbalance(state, numbers)
+    if imbalance.problem is not None:
+        invalid.append(imbalance.problem)
     thin = _too_little(state, numbers)
     return Health(
         state="invalid" if invalid else "warning" if thin else "healthy",
@@ -61,6 +74,7 @@ def check_health(state: ExperimentState, numbers: Numbers, previous: AnalysisDat
         crossover_share=canonical(share),
         missing=int(numbers.missing.sum()),
         missing_log_e=missing_log_e,
+        covariate_log_e=imbalance.log_e,
     )
 
 
@@ -98,6 +112,38 @@ def _missing(state: ExperimentState, numbers: Numbers) -> float | None:
     )
     (largest,) = column(found.log_e_value.max(keepdims=True))
     return largest
+
+
+def _imbalance(state: ExperimentState, numbers: Numbers) -> _Imbalance:
+    """Whether a covariate, which no variant can have touched, differs from control's in a challenger that has its
+    burn-in. One that several metrics declare counts once."""
+    attributes = {
+        covariate.attribute: name
+        for name, metric in reversed(list(numbers.metrics.items()))
+        if (covariate := metric.covariate) is not None
+    }
+    rows = [Row(name, state.control, metric) for name in state.challengers for metric in attributes.values()]
+    if not rows:
+        return _Imbalance(None, None)
+    control, treatment = numbers.moments(rows)
+    enough = np.minimum(control.n.sum(axis=0), treatment.n.sum(axis=0)) >= BURN_IN_UNITS
+    found = covariate_balance(
+        control, treatment, alpha=1 / _IMBALANCE_E_VALUE, planned_n=state.specification.planned_units
+    )
+    known = [(one, place) for place, one in enumerate(column(found.log_e_value)) if one is not None and enough[place]]
+    if not known:
+        return _Imbalance(None, None)
+    log_e, place = max(known)
+    if log_e < math.log(_IMBALANCE_E_VALUE):
+        return _Imbalance(log_e, None)
+    attribute = list(attributes)[place % len(attributes)]
+    difference = float(found.difference[place])
+    return _Imbalance(
+        log_e,
+        f"units differed before the experiment: {attribute} of {rows[place].variant}'s was {abs(difference):.4g} "
+        f"{'higher' if difference > 0 else 'lower'} on average than of {state.control}'s; chance alone does that "
+        f"{odds(log_e)}",
+    )
 
 
 def _too_little(state: ExperimentState, numbers: Numbers) -> list[str]:

@@ -7,7 +7,8 @@ steps (`verdict`).
 import math
 from typing import Literal
 
-from splitgauge.analyzer.comparisons import direction_of, level_of
+from splitgauge.analyzer.beliefs import direction_of
+from splitgauge.analyzer.comparisons import level_of
 from splitgauge.analyzer.findings import Findings
 from splitgauge.analyzer.wording import (
     amount,

@@ -6,7 +6,8 @@ know what an engine concludes from (`judgement`), nor the order of the steps (`v
 
 from dataclasses import dataclass
 
-from splitgauge.analyzer.comparisons import direction_of, in_the_running, leader_level_of
+from splitgauge.analyzer.beliefs import direction_of
+from splitgauge.analyzer.comparisons import in_the_running, leader_level_of
 from splitgauge.analyzer.findings import Findings, goals
 from splitgauge.analyzer.judgement import excludes_zero, goal_result, goal_sentence, values_of
 from splitgauge.analyzer.wording import amount, effect_sentence
@@ -62,9 +63,8 @@ def _not_ahead(findings: Findings, best: Comparison) -> str | None:
     if leader is None or excludes_zero(findings, leader) == "better":
         return None
     threshold = specification.policy.expected_loss_threshold
-    losses = [one.expected_loss for one in (best, leader)]
-    loss = max((one for one in losses if one is not None), default=None)
-    if threshold is not None and loss is not None and None not in losses and loss < threshold:
+    loss = findings.variants[best.variant].expected_loss
+    if threshold is not None and loss is not None and loss < threshold:
         return None
     metric = specification.all_metrics[leader.metric]
     said = effect_sentence(leader, metric, values=values_of(findings, leader), level=leader_level_of(findings.state))
@@ -72,4 +72,4 @@ def _not_ahead(findings: Findings, best: Comparison) -> str | None:
     if loss is None:
         return text
     needed = "" if threshold is None else f", where under {amount(metric, threshold)} would be enough"
-    return f"{text}; choosing it may lose {amount(metric, loss)} on average{needed}"
+    return f"{text}; choosing it loses {amount(metric, loss)} on average{needed}"
