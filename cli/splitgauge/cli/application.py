@@ -4,6 +4,7 @@ import typer
 
 from splitgauge.cli.failures import EXIT_STATUSES, guarded
 from splitgauge.cli.log_commands import export_command, import_command, replay_command, tail_command
+from splitgauge.cli.plan_command import plan_command
 from splitgauge.cli.process_commands import demo_command, up_command, version_command
 from splitgauge.cli.report_commands import reports
 from splitgauge.cli.resource_commands import apply_command, experiments, workloads
@@ -28,6 +29,7 @@ def application() -> typer.Typer:
     app.add_typer(workloads, name="workloads")
     app.add_typer(experiments, name="experiments")
     app.add_typer(reports, name="reports")
+    app.command("plan")(plan_command)
     app.command("tail")(tail_command)
     app.command("export")(export_command)
     app.command("import")(import_command)
