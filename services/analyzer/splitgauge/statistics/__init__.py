@@ -5,12 +5,13 @@ comparison.
     (aggregates)            (means, ratios)    (strata)            (effects)  fixed, confidence_sequence, posterior,
     planning
 
+    Moments with a covariate -> cuped -> adjusted Cells (in the same place), balance (is it the same in both arms?)
     planned effect -> sample_size, sequential_power, group_sequential_power (before the start)
 
-Counts go straight to `count_sequence`, guardrails from arms to `noninferiority`, families to `multiplicity`. Every
-function broadcasts, raises no warning, gives nan where its docstring says undefined, and refuses what breaks its
-contract with a ContractError that names argument, value and rule. No clock, no randomness, no I/O; nothing of
-Splitgauge but its error tree.
+Counts go straight to `count_sequence` (for one look, `chi_square`), early and late sums to `novelty`, guardrails from
+arms to `noninferiority`, families to `multiplicity`. Every function broadcasts, raises no warning, gives nan where its
+docstring says undefined, and refuses what breaks its contract with a ContractError that names argument, value and rule.
+No clock, no randomness, no I/O; nothing of Splitgauge but its error tree.
 """
 
 from splitgauge.statistics.aggregates import Cells, Moments, cells, exact_moments, means, proportions, ratios

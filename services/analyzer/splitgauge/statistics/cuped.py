@@ -61,9 +61,9 @@ def adjusted_means(control: Moments, treatment: Moments) -> Adjusted:
     Raises: ContractError where n is no count, a variance is negative, or shapes do not fit.
     Assumes: the covariate was known before the first exposure. theta is a function of the pooled data at a look; its
         own noise is of lower order (about 1/n of the variance), so that looks keep their error (simulated).
-    Source: Deng, Xu, Kohavi, Walker 2013 (WSDM), section 3: theta = Cov(y, x)/Var(x) of both arms pooled as one sample,
-        variance s_yy - 2 theta s_xy + theta^2 s_xx. Over epochs, the sums of products about each epoch's own mean are
-        added, so that a thin epoch does not get a theta of its own.
+    Source: Deng, Xu, Kohavi, Walker 2013 (WSDM), equation 4: theta = Cov(y, x)/Var(x) of both arms pooled as one
+        sample, variance s_yy - 2 theta s_xy + theta^2 s_xx. Over epochs, the sums of products about each epoch's own
+        mean are added, so that a thin epoch does not get a theta of its own.
 
         >>> from splitgauge.statistics import exact_moments
         >>> x, y = np.array([[1, 2, 3, 4], [2, 3, 4, 5]]), np.array([[1, 3, 5, 8], [4, 7, 8, 10]])
@@ -84,8 +84,8 @@ def adjusted_ratios(control: Moments, treatment: Moments) -> Adjusted:
     Returns: `Adjusted`, as there; y is a unit's linearised contribution R + (m - R d)/mean_d, R and mean_d of its arm.
     Raises: ContractError where n is no count, a variance is negative, or shapes do not fit.
     Assumes: as `adjusted_means`, and enough units for the delta method.
-    Source: Deng, Xu, Kohavi, Walker 2013 (WSDM); Deng, Knoblich, Lu 2018 (KDD) for the linearisation. The variance is
-        that of the gradient (1/mean_d, -R/mean_d, -theta) over the moment matrix of (m, d, x).
+    Source: Deng, Xu, Kohavi, Walker 2013 (WSDM), appendix B; Deng, Knoblich, Lu 2018 (KDD) for the linearisation. The
+        variance is that of the gradient (1/mean_d, -R/mean_d, -theta) over the moment matrix of (m, d, x).
 
         >>> from splitgauge.statistics import exact_moments
         >>> arm = exact_moments(n=[3], m=[12], d=[6], mm=[56], dd=[14], md=[28], x=[6], xx=[14], mx=[28], dx=[14])
