@@ -256,3 +256,52 @@ class TestExperiment:
             value = [value]
         with pytest.raises(InvalidError, match="64 levels"):
             workload(parameters={"p": value})
+
+
+LATENCY = {"name": "fast", "kind": "proportion", "source": "latency_ms", "under": 500}
+WAIT = {"name": "wait", "kind": "quantile", "quantile": 0.9}
+
+
+class TestQuantilesAndLimits:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"goal": {"metric": "wait"}},
+            {"guardrails": [{"metric": "wait", "margin": 0.1}]},
+        ],
+    )
+    def test_a_quantile_decides_nothing_and_a_share_under_a_limit_is_advised(self, fields: dict[str, Any]) -> None:
+        with pytest.raises(InvalidError, match=r"describes and decides nothing: declare a proportion, the share"):
+            experiment(metrics=[WAIT], **fields)
+
+    def test_a_share_under_a_limit_may_decide(self) -> None:
+        made = experiment(
+            metrics=[LATENCY], goal={"metric": "fast"}, guardrails=[{"metric": "fast", "margin": 0.01}]
+        ).all_metrics["fast"]
+        assert (made.direction, made.counted_over, made.reported, made.sketched) == ("up", "reports", False, False)
+
+    def test_latencies_and_declared_quantiles_have_histograms(self) -> None:
+        metrics = experiment(metrics=[WAIT, SOLVED]).all_metrics.values()
+        assert [metric.name for metric in metrics if metric.sketched] == ["latency_ms", "ttft_ms", "wait"]
+        assert [metric.name for metric in metrics if metric.reported] == ["wait", "solved"]
+
+    @pytest.mark.parametrize(
+        ("metric", "why"),
+        [
+            ({**WAIT, "quantile": None}, "belongs to kind `quantile`"),
+            ({**WAIT, "quantile": 95}, "has to be below 1"),
+            ({**SOLVED, "quantile": 0.9}, "belongs to kind `quantile`"),
+            ({**WAIT, "level": "unit"}, "level `request`"),
+            ({**WAIT, "denominator": "requests"}, "over `reports`"),
+            ({**WAIT, "covariate": {"attribute": "age"}}, "no covariate"),
+            ({**LATENCY, "under": None}, "belong together"),
+            ({**SOLVED, "under": 3}, "belong together"),
+            ({**LATENCY, "source": "success"}, "has to be one of .latency_ms"),
+            ({**LATENCY, "kind": "mean"}, "kind `proportion`"),
+            ({**LATENCY, "level": "unit", "fold": "any"}, "level `request`"),
+            ({**LATENCY, "denominator": "units"}, "over `requests`"),
+        ],
+    )
+    def test_what_does_not_go_together_is_refused(self, metric: dict[str, Any], why: str) -> None:
+        with pytest.raises(InvalidError, match=why):
+            experiment(metrics=[metric])
