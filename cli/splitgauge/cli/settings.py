@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from splitgauge.schemas.errors import ContractError, MalformedError
+from splitgauge.schemas.fault_wording import in_words
 
 __all__ = ["DEFAULT_FILE", "Settings", "load"]
 
@@ -59,9 +60,9 @@ def load(config: Path | None, **given: Any) -> Settings:  # noqa: ANN401 - value
         return _with_file(written)(**said)
     except ValidationError as exc:
         first = exc.errors()[0]
-        key = str(first["loc"][0])
+        key, words = str(first["loc"][0]), in_words(first["type"], first["msg"], first.get("ctx", {}), first["input"])
         place = "the command line" if key in said else f"{path}, or {PREFIX}{key.upper()} in the environment"
-        message = "unknown" if first["type"] == "extra_forbidden" else first["msg"]
+        message = "unknown" if first["type"] == "extra_forbidden" else words
         raise ContractError(f"setting {key!r}: {message}", where=place, remedy="Correct or remove it") from exc
 
 

@@ -25,6 +25,7 @@ from splitgauge.schemas.errors import (
     UnknownRulesError,
 )
 from splitgauge.schemas.topics import DECISIONS
+from splitgauge.schemas.validation import first_fault
 
 __all__ = ["ZERO_DIGEST", "DecisionHistory", "Judged", "chain", "evolve", "read_decision"]
 
@@ -74,9 +75,8 @@ def read_decision(value: bytes) -> tuple[Envelope, DecisionData]:
     try:
         return envelope, DecisionData.model_validate(envelope.data)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = "/data/" + "/".join(str(part) for part in first["loc"])
-        raise MalformedError(f"no decision: {first['msg']}", where=where) from exc
+        where, fault = first_fault(exc, envelope.data)
+        raise MalformedError(f"no decision: {fault}", where=f"/data{where}") from exc
 
 
 def evolve(registry: Registry, offset: int, value: bytes) -> Judged:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.errors import MalformedError
 from splitgauge.schemas.model import EventData, Instant
+from splitgauge.schemas.validation import first_fault
 
 __all__ = ["CONTENT_TYPE", "SOURCES", "Envelope", "EventType", "data_bytes", "parse", "wrap"]
 
@@ -98,9 +99,9 @@ def data_bytes(event: bytes) -> bytes:
 
 def parse(event: bytes) -> Envelope:
     """The event in `event`. Raises: MalformedError naming the field."""
+    value = decode(event)
     try:
-        return Envelope.model_validate(decode(event))
+        return Envelope.model_validate(value)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = "/" + "/".join(str(part) for part in first["loc"])
-        raise MalformedError(f"not an event: {first['msg']}", where=where) from exc
+        where, fault = first_fault(exc, value)
+        raise MalformedError(f"not an event: {fault}", where=where or "/") from exc

@@ -1,13 +1,13 @@
 """What an experiment is, as a person writes it. Defaults stand here, the same for YAML, HTTP and the log."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from splitgauge.schemas.goal import Engine, Goal, GroupSequential
 from splitgauge.schemas.metric import ROUTER_METRICS, Metric
-from splitgauge.schemas.model import Name, Specification, Title
+from splitgauge.schemas.model import Listed, Name, Specification, Title
 from splitgauge.schemas.workload import Overrides, WorkloadConfiguration, WorkloadId
 
 __all__ = [
@@ -90,7 +90,7 @@ class RampStep(Specification):
 class Ramp(Specification):
     """Coverage in steps. The last one is the challengers' joint weight (full coverage), added where it is left out."""
 
-    steps: tuple[RampStep, ...] = Field(min_length=1)
+    steps: Annotated[tuple[RampStep, ...], Listed] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _rising(self) -> "Ramp":
@@ -138,7 +138,7 @@ class ExperimentSpecification(Specification):
     name: Title = Field(min_length=1, max_length=200)
     id: Name | None = None
     base_workload_id: WorkloadId
-    variants: tuple[VariantSpecification, ...] = Field(min_length=2, max_length=20)
+    variants: Annotated[tuple[VariantSpecification, ...], Listed] = Field(min_length=2, max_length=20)
     control: Name | None = Field(
         default=None, description="left out: the variant whose workload is the base, else the one named `control`"
     )
@@ -147,9 +147,9 @@ class ExperimentSpecification(Specification):
     )
     traffic: TrafficShare = TrafficShare()
     holdout: float = Field(default=0.0, ge=0, lt=1, description="share of units that is never let in")
-    metrics: tuple[Metric, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], Listed] = ()
     goal: Goal = Goal()
-    guardrails: tuple[Guardrail, ...] = (
+    guardrails: Annotated[tuple[Guardrail, ...], Listed] = (
         Guardrail(metric="success", margin=0.005),
         Guardrail(metric="latency_ms", margin=0.05),
     )

@@ -1,11 +1,11 @@
 """What an experiment is decided by: the one primary metric, the engine that judges it, and looks planned beforehand."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from splitgauge.schemas.model import Name, Specification
+from splitgauge.schemas.model import Listed, Name, Specification
 
 __all__ = ["Engine", "Goal", "GroupSequential"]
 
@@ -46,7 +46,7 @@ class Goal(Specification):
 class GroupSequential(Specification):
     """Looks planned beforehand, and how the error is spent over them."""
 
-    looks: tuple[float, ...] = Field(
+    looks: Annotated[tuple[float, ...], Listed] = Field(
         default=(0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, max_length=20, description="shares of planned_units, rising"
     )
     spending: Literal["obrien_fleming", "pocock", "power"] = "obrien_fleming"

@@ -6,19 +6,19 @@ A misspelt guardrail must not pass silently; a reader of tomorrow's events must 
 from typing import Annotated, Any
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict, StringConstraints
 
 from splitgauge.schemas import instants
 from splitgauge.schemas.codec import MAX_SAFE_INTEGER
 from splitgauge.schemas.errors import MalformedError
 
-__all__ = ["BigInteger", "EventData", "Instant", "Name", "Specification", "Title"]
+__all__ = ["BigInteger", "EventData", "Instant", "Listed", "Name", "Specification", "Title"]
 
 
 class Specification(BaseModel):
-    """Written by people: unknown fields are refused, values are frozen."""
+    """Written by people: unknown fields are refused, and so is text or `true` for a number; values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class EventData(BaseModel):
@@ -51,6 +51,9 @@ def _integer(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds; pyda
 def _integer_or_text(value: int) -> int | str:
     return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else str(value)
 
+
+Listed = Strict(strict=False)
+"""Beside a tuple of a specification: JSON and YAML have lists. What is in it stays strict."""
 
 Instant = Annotated[str, AfterValidator(_instant)]
 """RFC 3339 with an offset; see `instants`."""

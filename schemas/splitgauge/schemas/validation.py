@@ -1,6 +1,6 @@
 """From what somebody wrote to a model: every fault named by a JSON pointer into what was written.
 
-Owns the translation of pydantic's findings; the same for HTTP, for YAML documents and for whoever else reads JSON.
+Owns which faults are told, and where they are; the same for HTTP, for YAML documents and for whoever else reads JSON.
 """
 
 from collections.abc import Iterable
@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.fault_wording import in_words
 
-__all__ = ["InvalidError", "invalid", "validated"]
+__all__ = ["InvalidError", "first_fault", "invalid", "validated"]
 
 MAX_DEPTH = 64
 """Encoders give up at 254 levels: what is taken in has to be shown, wrapped into answers and events, ever after."""
@@ -65,19 +66,35 @@ def invalid(error: ValidationError, value: object) -> InvalidError:
     return InvalidError(_faults(error, value))
 
 
+def first_fault(error: ValidationError, value: object) -> tuple[str, str]:
+    """Where the first of them is, and what it is."""
+    first = _faults(error, value)[0]
+    return first["where"], first["detail"]
+
+
 def _faults(error: ValidationError, value: object) -> list[dict[str, str]]:
-    faults: dict[str, str] = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+    by_place: dict[str, dict[str, str]] = {}
+    for fault in error.errors(include_url=False):
         where = _pointer(fault["loc"], value, missing=fault["type"] == "missing")
-        message = fault["msg"].removeprefix("Value error, ")
-        # A field that may be of several types has a fault for each: the first says enough.
-        faults.setdefault(where, "unknown field" if fault["type"] == "extra_forbidden" else message)
+        words = in_words(fault["type"], fault["msg"], fault.get("ctx", {}), fault["input"])
+        by_place.setdefault(where, {}).setdefault(fault["type"], words)
+    faults = {where: _one_of(alternatives) for where, alternatives in by_place.items()}
     # A list whose items are at fault is also called too short: what is deeper says what to do.
     return [
         {"where": where, "detail": detail}
         for where, detail in faults.items()
         if not any(other.startswith(f"{where}/") for other in faults if where)
     ]
+
+
+def _one_of(alternatives: dict[str, str]) -> str:
+    """A field that may be of several types has a fault for each: what is wrong with the type that it has, if any."""
+    of_its_type = [words for kind, words in alternatives.items() if not kind.endswith("_type")]
+    if of_its_type:
+        return of_its_type[0]
+    wanted, _, instead = next(iter(alternatives.values())).partition(", not ")
+    others = [words.removeprefix("has to be ").partition(", not ")[0] for words in list(alternatives.values())[1:]]
+    return ", or ".join([wanted, *others]) + (f", not {instead}" if instead else "")
 
 
 def _pointer(location: tuple[int | str, ...], value: object, *, missing: bool) -> str:

@@ -140,14 +140,14 @@ def test_version(alone: CommandLine) -> None:
         ("kind: workload\nid: [1\n", "error: not YAML: expected ',' or ']', but got '<stream end>'. f.yaml:3. "),
         ("id: 1\n", "error: a document says what it is. f.yaml:1 (document 1). Begin it with"),
         ("- 1\n", "error: a document says what it is. f.yaml:1 (document 1). "),
-        (WORKLOAD + "timeout_s: 0\n", "error: Input should be greater than 0. f.yaml:5 (document 1, /timeout_s). "),
+        (WORKLOAD + "timeout_s: 0\n", "error: has to be above 0, not 0. f.yaml:5 (document 1, /timeout_s). "),
         (WORKLOAD + "---\n" + WORKLOAD + "prize: 1\n", "error: unknown field. f.yaml:10 (document 2, /prize). "),
         (WORKLOAD + "price:\n  input_per_milion: 1\n", "error: unknown field. f.yaml:6 (document 1, /price/input_per_"),
         (WORKLOAD + "id: 2\n", "error: 'id' is written twice. f.yaml:5 (document 1). Leave one of them out."),
         ("kind: workload\nid: !!python/name:os.system 1\n", "error: not plain YAML: "),
         (
             "kind: experiment\nname: x\nvariants: []\n",
-            "error: f.yaml:1 (document 1, /base_workload_id): Field required; ",
+            "error: f.yaml:1 (document 1, /base_workload_id): is missing, and has no default; ",
         ),
     ],
     ids=["syntax", "no kind", "a list", "value", "second document", "nested", "twice", "tag", "several"],
@@ -207,7 +207,7 @@ def test_unknown_topic(alone: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("port = 99999\n", "error: setting 'port': Input should be less than or equal to 65535. splitgauge.toml, or "),
+        ("port = 99999\n", "error: setting 'port': has to be at most 65535, not 99999. splitgauge.toml, or "),
         ("prot = 1\n", "error: setting 'prot': unknown. splitgauge.toml, or SPLITGAUGE_PROT in the environment. "),
         ("port 1\n", "error: not TOML: "),
     ],

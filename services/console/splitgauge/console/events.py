@@ -17,6 +17,7 @@ from splitgauge.schemas.errors import ContractError, MalformedError
 from splitgauge.schemas.problem import CONTENT_TYPE as PROBLEM_CONTENT_TYPE
 from splitgauge.schemas.topics import REPORTS, REQUESTS, Topic
 from splitgauge.schemas.traffic import ReportData, RequestData
+from splitgauge.schemas.validation import first_fault
 
 __all__ = ["BATCH_CONTENT_TYPE", "MAX_BODY_BYTES", "events_router"]
 
@@ -110,9 +111,9 @@ def _checked(event: bytes, *, where: str) -> tuple[Topic, Record]:
     try:
         model.model_validate(envelope.data)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        pointer = "/".join(str(part) for part in ("data", *first["loc"]))
-        raise ContractError(first["msg"], where=f"{where}/{pointer}") from exc
+        pointer, fault = first_fault(exc, envelope.data)
+        remedy = f"See {envelope.type} in the published schemas"
+        raise ContractError(fault, where=f"{where}/data{pointer}", remedy=remedy) from exc
     key = envelope.partitionkey or envelope.id
     return topic, Record(event, key.encode())
 

@@ -30,6 +30,7 @@ from splitgauge.schemas.identifiers import request_id_from_log
 from splitgauge.schemas.problem import problem_of
 from splitgauge.schemas.topics import DEAD_LETTERS, REQUESTS, RESPONSES
 from splitgauge.schemas.traffic import RequestData
+from splitgauge.schemas.validation import first_fault
 
 __all__ = ["Intake"]
 
@@ -174,9 +175,8 @@ def _read(value: bytes) -> tuple[Envelope, RequestData]:
     try:
         request = RequestData.model_validate(envelope.data)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = "/data/" + "/".join(str(part) for part in first["loc"])
-        raise MalformedError(f"no request: {first['msg']}", where=where) from exc
+        where, fault = first_fault(exc, envelope.data)
+        raise MalformedError(f"no request: {fault}", where=f"/data{where}") from exc
     body: object = envelope.data["body"]
     if request.stream or (is_object(body) and body.get("stream")):
         raise ContractError(

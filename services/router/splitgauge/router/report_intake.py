@@ -22,6 +22,7 @@ from splitgauge.schemas.errors import ContractError, MalformedError
 from splitgauge.schemas.identifiers import report_id_from_log
 from splitgauge.schemas.topics import DEAD_LETTERS, REPORTS
 from splitgauge.schemas.traffic import ReportData
+from splitgauge.schemas.validation import first_fault
 
 __all__ = ["ReportIntake"]
 
@@ -89,9 +90,9 @@ def _read(value: bytes) -> tuple[Envelope, Submitted]:
     if envelope.type != "splitgauge.report.v1":
         raise MalformedError(f"a {envelope.type} is no report", where="/type")
     known = {_FIELDS.get(name, name): value for name, value in envelope.data.items() if name in ReportData.model_fields}
+    submitted = {**known, "time": envelope.time}
     try:
-        return envelope, Submitted.model_validate({**known, "time": envelope.time})
+        return envelope, Submitted.model_validate(submitted)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = "/data/" + "/".join(str(part) for part in first["loc"])
-        raise MalformedError(f"no report: {first['msg']}", where=where) from exc
+        where, fault = first_fault(exc, submitted)
+        raise MalformedError(f"no report: {fault}", where=f"/data{where}") from exc

@@ -17,6 +17,7 @@ from splitgauge.schemas.errors import ContractError, UnknownSubjectError
 from splitgauge.schemas.identifiers import report_id_by_token, report_id_by_unit
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.schemas.model import Instant, Name
+from splitgauge.schemas.validation import first_fault
 
 __all__ = ["Attributed", "Attribution", "Submitted", "read_submitted"]
 
@@ -69,7 +70,9 @@ def read_submitted(document: object) -> list[Submitted]:
         try:
             reports.append(Submitted.model_validate(item))
         except ValidationError as exc:
-            raise _invalid(exc, index) from exc
+            where, fault = first_fault(exc, item)
+            remedy = "See POST /api/v1/reports in the API's description"
+            raise ContractError(fault, where=f"/{index}{where}", remedy=remedy) from exc
     return reports
 
 
@@ -165,9 +168,3 @@ def _neither(where: str) -> ContractError:
         where=where,
         remedy="Take the token from the answer's header x-splitgauge-request-id",
     )
-
-
-def _invalid(error: ValidationError, index: int) -> ContractError:
-    first = error.errors()[0]
-    place = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in (index, *first["loc"]))
-    return ContractError(first["msg"], where=f"/{place}", remedy="See POST /api/v1/reports in the API's description")
