@@ -5,10 +5,11 @@ ARGS :=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+KAFKA := .kafka/.installed
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test lint style types imports format lock benchmarks published
+.PHONY: help setup broker demo test lint style types imports format lock benchmarks published
 
 help:
 	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
@@ -18,7 +19,7 @@ help:
 	@echo "make published    schemas/published again from the models"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
-	@echo "make setup    only .venv"
+	@echo "make setup    only .venv; make broker   only the jars of the Kafka broker that tests start"
 
 setup: $(INSTALLED)
 
@@ -26,6 +27,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# Jars of a real broker, from Maven Central.
+broker: $(KAFKA)
+
+$(KAFKA): infra/kafka/pom.xml
+	rm -rf .kafka
+	mvn --quiet --batch-mode --file infra/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/libs
 	touch $@
 
 demo: $(INSTALLED)
