@@ -30,6 +30,17 @@ def test_far_tails_are_not_zero() -> None:
     assert float(found.statistic) == 4000.0
 
 
+def test_it_must_not_be_looked_at_again_and_again() -> None:
+    """A right split, 250 looks, an alarm at .001: more than ten times as many, where the sequential test has its 1 % at
+    most."""
+    arrivals = np.random.default_rng(61).multinomial(200, [0.5, 0.5], (1000, 250))
+    units = np.cumsum(arrivals, axis=1)[None]
+    looked = (st.chi_square_test(units, [0.5, 0.5]).p_value < 0.001).any(axis=1)
+    assert float(np.mean(looked)) > 0.01
+    sequential = (st.sample_ratio(units, [0.5, 0.5]).log_e_value >= np.log(100)).any(axis=1)
+    assert float(np.mean(sequential)) <= 0.01
+
+
 def test_epochs_add_up() -> None:
     one, other = (st.chi_square_test([counts], [0.5, 0.5]) for counts in ([40, 60], [100, 90]))
     both = st.chi_square_test([[40, 60], [100, 90], [0, 0]], [0.5, 0.5])

@@ -42,6 +42,11 @@ def test_an_empty_arm_is_a_mismatch() -> None:
     assert float(st.sample_ratio([[100, 0]], [[0.5, 0.5]]).log_e_value) > np.log(1000)
 
 
+def test_a_loss_of_one_percent_is_found_by_six_hundred_thousand_units() -> None:
+    found = st.sample_ratio([[[200_000, 198_000], [300_000, 297_000]]], [0.5, 0.5])
+    assert (found.log_e_value >= np.log(100)).tolist() == [False, True]
+
+
 def test_no_units_are_no_evidence() -> None:
     found = st.sample_ratio([[0, 0, 0]], [[0.2, 0.3, 0.5]])
     assert float(found.log_e_value) == pytest.approx(0.0, abs=1e-12)
