@@ -2,8 +2,8 @@
 
     python infra/kafka/kafka_cluster.py --nodes 3 --libs .kafka/libs
 
-starts a cluster, says its address, and stops it at Ctrl-C. Tests use `KafkaCluster`, whose nodes can be stopped, killed,
-paused and started again one by one. Owns processes and files, speaks no Kafka.
+starts a cluster, says its address, and stops it at Ctrl-C. Tests use `KafkaCluster`, whose nodes can be stopped,
+killed, paused and started again one by one. Owns processes and files, speaks no Kafka.
 """
 
 import argparse
