@@ -19,6 +19,7 @@ __all__ = [
     "Health",
     "LookState",
     "MetricValue",
+    "Novelty",
     "PlannedLook",
     "PlannedResult",
     "PreviousLook",
@@ -195,6 +196,19 @@ class Health(EventData):
     )
 
 
+class Novelty(EventData):
+    """Whether the goal's effect of whom the look would promote wears off. It holds a promotion, and nothing else."""
+
+    variant: str
+    early: float | None = Field(
+        description="effect up to 3 days after a unit's first exposure; null while there is nothing to compare"
+    )
+    late: float | None = Field(description="effect after that")
+    standard_error: float | None = Field(description="of early less late")
+    p_value: float | None = Field(description="of early = late; for this look")
+    strong: bool = Field(description="less than half of the early effect is left, at p < .01: not promoted")
+
+
 class Proposal(EventData):
     """What follows from a verdict: carried out, recommended, or only said, as the policy has it."""
 
@@ -277,6 +291,7 @@ class AnalysisData(EventData):
     leader: Comparison | None = Field(default=None, description="with several challengers: the best against the next")
     guardrails: list[GuardrailFinding]
     health: Health
+    novelty: Novelty | None = Field(default=None, description="asked only where the look would promote")
     verdict: Verdict
     state: LookState = LookState()
 

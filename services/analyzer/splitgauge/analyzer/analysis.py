@@ -5,7 +5,7 @@ crash, in a replay. Must not know the log, a clock, or when a look is taken.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from splitgauge.analyzer.health import check_health
 from splitgauge.analyzer.numbers import Numbers, column, read_numbers
 from splitgauge.analyzer.planned_looks import carry
 from splitgauge.analyzer.quantiles import QuantileTable, read_quantiles
-from splitgauge.analyzer.verdict import decide
+from splitgauge.analyzer.verdict import decide, judge_promotable
+from splitgauge.analyzer.wearing_off import read_novelty
 from splitgauge.experiments import DecisionHistory, ExperimentState
 from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.schemas import instants
@@ -116,6 +117,9 @@ def analyse(
         health=check_health(state, numbers, before),
         carried=carry(state, comparisons, before, looked_at),
     )
+    promotable = judge_promotable(findings).variant
+    if promotable is not None:
+        findings = replace(findings, novelty=read_novelty(state, window, promotable))
     return AnalysisData(
         experiment_id=state.id,
         revision=state.revision,
@@ -131,6 +135,7 @@ def analyse(
         leader=findings.leader,
         guardrails=list(findings.guardrails),
         health=findings.health,
+        novelty=findings.novelty,
         verdict=decide(findings),
         state=findings.carried,
     )

@@ -6,7 +6,7 @@ Owns the collection, nothing else: who makes the numbers, and what follows from 
 from dataclasses import dataclass
 
 from splitgauge.experiments import ExperimentState
-from splitgauge.schemas.analysis import Comparison, GuardrailFinding, Health, LookState, VariantNumbers
+from splitgauge.schemas.analysis import Comparison, GuardrailFinding, Health, LookState, Novelty, VariantNumbers
 
 __all__ = ["Findings", "goals"]
 
@@ -18,6 +18,7 @@ class Findings:
     Attributes:
         looked_at_us: when the look was taken.
         as_of_us: the latest assignment time of the window; None: no assignment yet.
+        novelty: of whom all else would promote; None where nobody is, or before it is asked.
     """
 
     state: ExperimentState
@@ -29,6 +30,7 @@ class Findings:
     guardrails: tuple[GuardrailFinding, ...]
     health: Health
     carried: LookState
+    novelty: Novelty | None = None
 
 
 def goals(findings: Findings) -> tuple[Comparison, ...]:

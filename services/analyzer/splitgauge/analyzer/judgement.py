@@ -15,8 +15,10 @@ from splitgauge.analyzer.wording import (
     average_sentence,
     between,
     chance,
+    effect_of,
     effect_sentence,
     factor,
+    p_value,
     percent,
 )
 from splitgauge.schemas.analysis import Comparison, PlannedLook
@@ -163,13 +165,12 @@ def _planned_sentence(findings: Findings, goal: Comparison) -> str:
     text = f"at {which}, with {result.units} units, {goal.variant}'s {goal.metric} was "
     if result.effect is None or result.adjusted_p is None:
         return f"{text}not to be compared with {goal.against}'s"
-    higher = "higher" if result.effect >= 0 else "lower"
-    text += f"{amount(metric, abs(result.effect))} {higher} than {goal.against}'s"
+    text += f"{effect_of(metric, result.effect)} than {goal.against}'s"
     if result.lower is not None and result.upper is not None:
         text += f", with {percent(1 - level_of(state))} confidence {between(metric, result.lower, result.upper)}"
-    p = "under 0.0001" if result.adjusted_p < 1e-4 else f"{result.adjusted_p:.2g}"
     text += (
-        f"; equal arms would differ that much with a chance of {p}, and {state.specification.alpha:g} or less decides"
+        f"; equal arms would differ that much with a chance of {p_value(result.adjusted_p)}, and "
+        f"{state.specification.alpha:g} or less decides"
     )
     return text if taken.number == taken.planned else f"{text}; {_next_look(findings, goal)}"
 

@@ -18,7 +18,18 @@ from splitgauge.schemas.metric import Metric
 from splitgauge.schemas.tables import SHARE_SCALE, Cell, MetricSums, WindowData
 from splitgauge.statistics import Cells, Moments, exact_moments, ratios
 
-__all__ = ["DAY_US", "RARE_OUTCOMES", "FloatArray", "Numbers", "Row", "column", "read_numbers", "rounded", "unit_of"]
+__all__ = [
+    "DAY_US",
+    "RARE_OUTCOMES",
+    "FloatArray",
+    "Numbers",
+    "Row",
+    "analysed_cells",
+    "column",
+    "read_numbers",
+    "rounded",
+    "unit_of",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -187,6 +198,14 @@ def read_numbers(state: ExperimentState, window: WindowData) -> Numbers:
     )
 
 
+def analysed_cells(
+    state: ExperimentState, window: WindowData, metric: Metric, *, epoch: int, variant: str
+) -> list[Cell]:
+    """The cells whose units count for a metric: the variant's own, or those of the days that are mature."""
+    cell = window.epochs.get(str(epoch), {}).get(variant, Cell())
+    return _parts(cell, metric, _mature_days(state, window))
+
+
 class _Sums(NamedTuple):
     """Units with data on a metric, all analysed units (none where the metric is not known of), and the sums."""
 
@@ -207,10 +226,14 @@ def _mature_days(state: ExperimentState, window: WindowData) -> frozenset[str] |
 
 
 def _analysed(cell: Cell, metric: Metric, mature: frozenset[str] | None) -> _Sums:
+    return _added([_with_data(part, metric) for part in _parts(cell, metric, mature)])
+
+
+def _parts(cell: Cell, metric: Metric, mature: frozenset[str] | None) -> list[Cell]:
     """Reported metrics wait for their attribution window; what the router measures itself comes at once."""
     if mature is None or not metric.reported:
-        return _with_data(cell, metric)
-    return _added([_with_data(day, metric) for name, day in cell.days.items() if name in mature])
+        return [cell]
+    return [day for name, day in cell.days.items() if name in mature]
 
 
 def _with_data(cell: Cell, metric: Metric) -> _Sums:

@@ -10,8 +10,8 @@ from splitgauge.analyzer.beliefs import direction_of
 from splitgauge.analyzer.comparisons import in_the_running, leader_level_of
 from splitgauge.analyzer.findings import Findings, goals
 from splitgauge.analyzer.judgement import excludes_zero, goal_result, goal_sentence, values_of
-from splitgauge.analyzer.wording import amount, effect_sentence
-from splitgauge.schemas.analysis import Comparison
+from splitgauge.analyzer.wording import amount, effect_of, effect_sentence, p_value
+from splitgauge.schemas.analysis import Comparison, Novelty
 
 __all__ = ["Promotion", "judge_promotion"]
 
@@ -42,6 +42,8 @@ def judge_promotion(findings: Findings) -> Promotion:
     behind = _not_ahead(findings, best)
     if behind is not None:
         return Promotion(None, behind)
+    if findings.novelty is not None and findings.novelty.strong:
+        return Promotion(None, _wears_off(findings, findings.novelty))
     passed = ", ".join(one.metric for one in findings.guardrails if one.variant == best.variant)
     return Promotion(best.variant, f"{said}; guardrails passed: {passed}" if passed else said)
 
@@ -73,3 +75,14 @@ def _not_ahead(findings: Findings, best: Comparison) -> str | None:
         return text
     needed = "" if threshold is None else f", where under {amount(metric, threshold)} would be enough"
     return f"{text}; choosing it loses {amount(metric, loss)} on average{needed}"
+
+
+def _wears_off(findings: Findings, found: Novelty) -> str:
+    metric = findings.state.specification.all_metrics[findings.state.specification.goal.metric]
+    early, late = (effect_of(metric, value or 0.0) for value in (found.early, found.late))
+    control = findings.state.control
+    return (
+        f"the effect wears off: {found.variant}'s {metric.name} is {early} than {control}'s in the first "
+        f"3 days of a unit and {late} after that; an effect that stays would differ that much with a chance of "
+        f"{p_value(found.p_value or 0.0)}"
+    )

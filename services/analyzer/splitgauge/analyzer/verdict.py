@@ -16,13 +16,13 @@ from splitgauge.experiments import SLOTS, ExperimentState, coverage_slots
 from splitgauge.schemas.analysis import Proposal, Verdict
 from splitgauge.schemas.instants import SECOND_US
 
-__all__ = ["decide"]
+__all__ = ["decide", "judge_promotable"]
 
 
 def decide(findings: Findings) -> Verdict:
     """The verdict of a look. While the experiment is paused it proposes nothing."""
     verdict = next(verdict for step in _STEPS if (verdict := step(findings)) is not None)
-    promotion = _promotable(findings)
+    promotion = judge_promotable(findings)
     return verdict.model_copy(
         update={
             "proposal": verdict.proposal if findings.state.status == "active" else None,
@@ -32,7 +32,7 @@ def decide(findings: Findings) -> Verdict:
     )
 
 
-def _promotable(findings: Findings) -> Promotion:
+def judge_promotable(findings: Findings) -> Promotion:
     """What a person may promote without naming it: step 8, neither 4 nor 5, the minimum duration waived."""
     for gate in (_invalid, _hold):
         stopped = gate(findings)
@@ -82,7 +82,7 @@ def _maximum_duration(findings: Findings) -> Verdict | None:
         return promoted.model_copy(
             update={"step": 3, "kind": "maximum_duration", "reason": f"{said}: {promoted.reason}"}
         )
-    promotion = _promotable(findings)
+    promotion = judge_promotable(findings)
     because = promotion.reason if promotion.variant is None else "the minimum duration is not over"
     return Verdict(
         step=3,

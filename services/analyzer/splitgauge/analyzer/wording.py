@@ -15,10 +15,12 @@ __all__ = [
     "chance",
     "confidence",
     "counted_sentence",
+    "effect_of",
     "effect_sentence",
     "factor",
     "multiple",
     "odds",
+    "p_value",
     "percent",
     "units_and_jobs",
     "value_of",
@@ -54,6 +56,25 @@ def value_of(metric: Metric, value: float) -> str:
     ('99.23 %', '0.00123 USD')
     """
     return percent(value) if metric.kind == "proportion" else amount(metric, value)
+
+
+def effect_of(metric: Metric, value: float) -> str:
+    """A difference with its direction.
+
+    >>> from splitgauge.schemas.metric import ROUTER_METRICS
+    >>> effect_of(ROUTER_METRICS["success"], -0.0123)
+    '1.2 points lower'
+    """
+    return f"{amount(metric, abs(value))} {'higher' if value >= 0 else 'lower'}"
+
+
+def p_value(p: float) -> str:
+    """How likely chance alone is.
+
+    >>> p_value(0.01234), p_value(1e-30)
+    ('0.012', 'under 0.0001')
+    """
+    return "under 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def percent(share: float) -> str:
@@ -101,11 +122,10 @@ def average_sentence(comparison: Comparison, metric: Metric, *, values: tuple[fl
     """How far the two are apart, and where each of them is: `values` of control and challenger."""
     if comparison.effect is None:
         return f"{comparison.variant} has no {comparison.metric} to compare with {comparison.against} yet"
-    higher = "higher" if comparison.effect >= 0 else "lower"
     adjusted = "" if comparison.adjusted_by is None else f", adjusted for {comparison.adjusted_by},"
     text = (
-        f"{comparison.variant}'s {comparison.metric}{adjusted} is {amount(metric, abs(comparison.effect))} {higher} "
-        f"than {comparison.against}'s"
+        f"{comparison.variant}'s {comparison.metric}{adjusted} is {effect_of(metric, comparison.effect)} than "
+        f"{comparison.against}'s"
     )
     ours, theirs = values
     return (
