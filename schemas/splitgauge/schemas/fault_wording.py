@@ -58,7 +58,7 @@ def in_words(kind: str, message: str, context: Mapping[str, Any], value: object)
     if kind == "missing":
         return "is missing, and has no default"
     if kind == "extra_forbidden":
-        return "is no field that is known here"
+        return "unknown field"
     if kind not in _WORDS:
         # Our own validators speak for themselves.
         return message.removeprefix("Value error, ")
