@@ -299,7 +299,7 @@ def _rate(options: Options, specification: ExperimentSpecification | None) -> fl
     else:
         return None
     if not 0 < rate < float("inf"):
-        raise ContractError(f"{rate:g} a day never end", where=where, remedy="Give a number above 0")
+        raise ContractError(f"with {rate:g} a day nothing ends", where=where, remedy="Give a number above 0")
     return rate * _let_in(specification)
 
 

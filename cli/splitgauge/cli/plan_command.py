@@ -1,6 +1,6 @@
 """`splitgauge plan`: how long an experiment will take, before it starts. Needs no server.
 
-Owns the options and what is printed; the numbers are `plan`'s, the picture is `plan_picture`'s.
+Owns the options and what is printed; the numbers are `plan_numbers`'s, the picture is `plan_picture`'s.
 """
 
 import math
@@ -12,13 +12,13 @@ import typer
 from splitgauge.cli.failures import guarded
 from splitgauge.cli.options import AsJson
 from splitgauge.cli.output import print_json, print_line, print_table
-from splitgauge.cli.plan import Plan, PlannedTest, make_plan, rounded_up
 from splitgauge.cli.plan_assumptions import KINDS, Options, assume
+from splitgauge.cli.plan_numbers import Plan, PlannedTest, in_days, make_plan
 from splitgauge.cli.plan_picture import draw, require_matplotlib, write_file
 
 __all__ = ["plan_command"]
 
-_COLUMNS = ("test", "control", "challenger", "in all", "days", "on average", "without effect")
+_COLUMNS = ("test", "control", "challenger", "in all", "time", "on average", "without effect")
 
 
 @guarded
@@ -99,7 +99,7 @@ def _print(plan: Plan, pictures: dict[str, Path]) -> None:
     print_line(f"nothing is decided before {plan.earliest:,} units in control and one challenger")
     print_line("")
     columns = (*_COLUMNS, f"finds by {plan.size:,} units")
-    print_table(columns, [_row(plan, row) for row in plan.tests], title="units, and days until then:")
+    print_table(columns, [_row(plan, row) for row in plan.tests], title="units at the end, and how long it takes:")
     print_line("")
     best = plan.recommended
     print_line(f"planned_units: {best.planned_units}")
@@ -127,7 +127,7 @@ def _row(plan: Plan, row: PlannedTest) -> list[object]:
         f"{control:,}",
         f"{challenger:,}",
         f"{total:,}",
-        _days(plan.days(row.units)),
+        _time(plan, row.units),
         _average(plan, row.expected_units),
         _average(plan, row.expected_units_null),
         _shown_effect(plan, row.detectable),
@@ -135,12 +135,13 @@ def _row(plan: Plan, row: PlannedTest) -> list[object]:
 
 
 def _average(plan: Plan, units: float) -> str:
-    total, days = plan.arms(units)[2], plan.days(units)
-    return f"{total:,}" + (f" ({_days(days)} d)" if days is not None else "")
+    total, time = plan.arms(units)[2], _time(plan, units)
+    return f"{total:,}" + (f", {time}" if time is not None else "")
 
 
-def _days(days: float | None) -> str | None:
-    return None if days is None else rounded_up(days)
+def _time(plan: Plan, units: float) -> str | None:
+    days = plan.days(units)
+    return None if days is None else in_days(days)
 
 
 def _shown_effect(plan: Plan, effect: float) -> str:
@@ -152,12 +153,14 @@ def _shown_effect(plan: Plan, effect: float) -> str:
 
 
 def _advice(plan: Plan, best: PlannedTest) -> str:
-    total, days = plan.arms(best.units)[2], plan.days(best.units)
-    end = f"{total:,} units in all" + (f", {_days(days)} days" if days is not None else "")
+    total, time = plan.arms(best.units)[2], _time(plan, best.units)
+    end = f"{total:,} units in all" + (f", {time}" if time is not None else "")
     if best.test.engine == "fixed":
         return f"With goal.engine `fixed`: one look, at {end}."
     if best.test.engine == "group_sequential":
         return f"With goal.engine `group_sequential`: {best.test.label.partition(', ')[2]}, the last at {end}."
+    if best.units <= plan.earliest:
+        return f"The sequential test has the power as soon as anything is decided, at {end}."
     return (
         f"The sequential test is narrowest there; for power {plan.assumptions.power:g} it may have to go on to {end}."
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from splitgauge.cli.plan import Curve, Plan, rounded_up
+from splitgauge.cli.plan_numbers import Curve, Plan, in_days
 from splitgauge.schemas.errors import ContractError
 
 __all__ = ["draw", "require_matplotlib", "write_file"]
@@ -92,15 +92,17 @@ def _draw_power(axes: Any, plan: Plan) -> None:  # noqa: ANN401 - matplotlib is 
         farthest = float(curve.x[-1]) / unit
     axes.axhline(100 * assumed.power, color="#999999", linewidth=0.8)
     axes.axvline(assumed.effect / unit, color="#999999", linewidth=0.8)
+    late = abs(assumed.effect / unit) > 0.6 * abs(farthest)
+    where: dict[str, Any] = {"xytext": (-4 if late else 4, 0), "ha": "right" if late else "left"}
     axes.annotate(
         f"planned: {assumed.effect / unit:+.4g}",
         (assumed.effect / unit, 2),
-        xytext=(4, 0),
         textcoords="offset points",
         color="#555555",
+        **where,
     )
     days = plan.days(plan.size)
-    when = "" if days is None else f", {rounded_up(days)} days"
+    when = "" if days is None else f", {in_days(days)}"
     axes.set_title(f"Power by {plan.size:,} units{when}")
     axes.set_xlabel(f"true effect, challenger minus control ({words})")
     axes.set_ylabel("probability of finding it (%)")
@@ -122,11 +124,10 @@ def _draw_detectable(axes: Any, plan: Plan) -> None:  # noqa: ANN401 - matplotli
         axes.plot([at], [planned], "o", color=colour, markersize=6)
         where: dict[str, Any] = {"xytext": (beside, 0), "textcoords": "offset points", "ha": side}
         axes.annotate(_size(plan, row.units), (at, height * planned), color=colour, **where)
-    end = 1.15 * max(row.units for row in plan.tests)
     axes.set_title(f"Smallest effect found with {100 * plan.assumptions.power:.4g} % power")
     axes.set_xlabel("days of full traffic" if plan.assumptions.units_per_day else "units in control and one challenger")
     axes.set_ylabel(f"{'increase' if plan.assumptions.effect > 0 else 'decrease'} ({words})")
-    axes.set_xlim(0, plan.coming(end))
+    axes.set_xlim(0, plan.coming(plan.horizon))
     axes.set_ylim(0, 3 * planned)
     axes.legend(loc="upper right", frameon=False)
 
@@ -154,7 +155,7 @@ def _effect_unit(plan: Plan) -> tuple[float, str]:
 
 def _size(plan: Plan, units: int) -> str:
     days = plan.days(units)
-    return f"{units:,}" if days is None else f"{rounded_up(days)} days"
+    return f"{units:,}" if days is None else in_days(days)
 
 
 def _matplotlib(part: str) -> ModuleType:

@@ -28,7 +28,7 @@ from splitgauge.statistics import (
 )
 from splitgauge.statistics.arguments import FloatArray
 
-__all__ = ["Curve", "Plan", "PlannedTest", "Procedure", "make_plan", "rounded_up"]
+__all__ = ["Curve", "Plan", "PlannedTest", "Procedure", "in_days", "make_plan"]
 
 _FEWEST_PLANNED = 20
 """The fewest planned_units that a specification takes."""
@@ -119,16 +119,22 @@ class Plan:
         days = self.days(units)
         return units if days is None else days
 
+    @property
+    def horizon(self) -> int:
+        """Units up to which it is worth looking ahead."""
+        return max(round(1.15 * max(row.units for row in self.tests)), 2 * self.earliest)
+
     def power_curves(self) -> Iterator[Curve]:
         """Power at the common size against the true effect, from none to two and a half times the planned one."""
-        effects = _steps(self.assumptions, 0.0, 2.5, 61)
+        effects = _steps(self.assumptions, 0.0, 2.5, 81)
         for row in self.tests:
             yield Curve(row.test.engine, row.test.label, effects, row.test.power(effects, float(self.size)))
 
     def detectable_curves(self) -> Iterator[Curve]:
         """The effect found with the wanted power (y) by a number of units (x): the sequential test by then, the other
         two if they are planned to end then."""
-        effects = _steps(self.assumptions, 0.6, 4.0, 61)
+        found = [row.detectable / self.assumptions.effect for row in self.tests]
+        effects = _steps(self.assumptions, 0.6 * min([1.0, *(size for size in found if size > 0)]), 4.0, 81)
         for row in self.tests:
             units = row.test.units(effects)
             seen = units > self.earliest
@@ -145,13 +151,14 @@ def make_plan(assumptions: Assumptions) -> Plan:
     return Plan(assumptions, earliest, size, tuple(_row(assumptions, test, size, earliest) for test in tests))
 
 
-def rounded_up(days: float) -> str:
-    """In tenths: after so many days it is over.
+def in_days(days: float) -> str:
+    """Rounded up to tenths: after so many days it is over.
 
-    >>> rounded_up(12.84), rounded_up(13.0)
-    ('12.9', '13')
+    >>> in_days(12.84), in_days(1.0)
+    ('12.9 days', '1 day')
     """
-    return f"{math.ceil(_exact(10 * days)) / 10:,g}"
+    tenths = math.ceil(_exact(10 * days))
+    return f"{tenths / 10:,g} day{'' if tenths == 10 else 's'}"
 
 
 def _row(assumptions: Assumptions, test: Procedure, size: int, earliest: int) -> PlannedTest:
