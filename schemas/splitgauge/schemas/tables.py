@@ -4,7 +4,10 @@ All numbers are exact integers. m, d and x are fixed point with their metric's s
 one event, so that no reader ever sees one arm newer than another; time buckets, which no verdict reads, go apart.
 """
 
-from pydantic import Field
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from splitgauge.schemas.model import BigInteger, EventData, Instant
 
@@ -12,6 +15,7 @@ __all__ = [
     "FOLD_VERSION",
     "SHARE_SCALE",
     "BucketCell",
+    "BucketCounts",
     "BucketsData",
     "Cell",
     "Counts",
@@ -20,6 +24,7 @@ __all__ = [
     "PartialData",
     "VariantTotals",
     "WindowData",
+    "runs_of",
 ]
 
 FOLD_VERSION = 2
@@ -74,6 +79,56 @@ class NoveltySums(EventData):
     d_late_d_late: BigInteger = 0
 
 
+_LONGEST_GAP = 3
+"""Empty buckets that a run goes on over: each costs two bytes, a new run nine."""
+
+
+def runs_of(counts: Mapping[int, int]) -> list[list[int]]:
+    """Counts by bucket as they stand in JSON: runs of neighbours, each the first bucket and then its counts.
+
+    >>> runs_of({65473: 2, 65472: 1, 65476: 5, 0: 7})
+    [[0, 7], [65472, 1, 2, 0, 0, 5]]
+    """
+    runs: list[list[int]] = []
+    end: int | None = None
+    for bucket in sorted(counts):
+        if end is None or bucket - end > _LONGEST_GAP:
+            runs.append([bucket])
+        else:
+            runs[-1] += [0] * (bucket - end)
+        runs[-1].append(counts[bucket])
+        end = bucket + 1
+    return runs
+
+
+def _from_runs(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds; pydantic judges the rest
+    if not isinstance(value, list):
+        return value
+    counts: dict[Any, Any] = {}
+    for run in cast("Sequence[Any]", value):
+        if not isinstance(run, list) or not run or not isinstance(run[0], int):
+            message = "a histogram is runs of [first bucket, count, count, ...]"
+            raise ValueError(message)
+        first, *held = cast("Sequence[Any]", run)
+        counts.update({first + place: count for place, count in enumerate(held) if count != 0})
+    return counts
+
+
+BucketCounts = Annotated[
+    dict[int, int],
+    BeforeValidator(_from_runs),
+    PlainSerializer(runs_of, return_type=list[list[int]], when_used="json"),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "integer"}, "minItems": 2},
+            "description": "runs of neighbouring buckets: the first bucket, then how many values are in each",
+        }
+    ),
+]
+"""How many values by bucket (`splitgauge.statistics.bucket_of`); in JSON `runs_of` them, a fifth of the bytes."""
+
+
 class Cell(EventData):
     """One variant in one epoch: its cohort of units."""
 
@@ -87,7 +142,7 @@ class Cell(EventData):
     missing_units: int = Field(default=0, description="analysed units with at least one missing")
     metrics: dict[str, MetricSums] = {}
     novelty: NoveltySums = Field(default=NoveltySums(), description="of the goal, by age of the unit")
-    histograms: dict[str, dict[int, int]] = Field(
+    histograms: dict[str, BucketCounts] = Field(
         default={},
         description="of latency_ms, ttft_ms and declared quantiles: values by bucket (statistics.histogram), of "
         "requests that are in the sums; a value stays when its unit becomes a crossover later",

@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from fold_stories import START, Decisions, assignment, outcome, report, stored
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
 from splitgauge.aggregator.tables import window_of
@@ -146,3 +151,16 @@ def test_nobody_reports_a_share_under_a_limit() -> None:
     assert letter.code == "unknown-metric"
     told.then(report("u1", {"fast": 1}))
     assert told.cell().metrics["fast"].d == 0
+
+
+@given(st.dictionaries(st.integers(-131_008, 131_072), st.integers(1, 2**60)))
+def test_counts_survive_json_as_runs(counts: dict[int, int]) -> None:
+    cell = Cell(histograms={"wait": counts})
+    assert Cell.model_validate_json(cell.model_dump_json()).histograms == {"wait": counts}
+    assert Cell.model_validate(cell.model_dump()).histograms == {"wait": counts}
+
+
+@pytest.mark.parametrize("runs", [[[]], [5], [["a", 1]], [[1, 0.5]], "counts"])
+def test_what_is_no_run_is_refused(runs: Any) -> None:
+    with pytest.raises(ValidationError):
+        Cell.model_validate({"histograms": {"wait": runs}})

@@ -9,11 +9,12 @@ changes nothing. Fixed point bounds the buckets of a metric: 53 octaves of 64 on
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from splitgauge.aggregator.layout import RowLayout
+from splitgauge.schemas.tables import runs_of
 from splitgauge.statistics import bucket_of
 
 __all__ = ["Histograms"]
@@ -47,13 +48,12 @@ class Histograms:
         if len(aside) >= _ENOUGH:
             self._sort(key, self._aside.pop(key))
 
-    def published(self) -> Iterable[tuple[int, str, dict[str, dict[str, int]]]]:
-        """(epoch, variant, counts by metric and bucket)."""
+    def published(self) -> Iterable[tuple[int, str, dict[str, list[list[int]]]]]:
+        """(epoch, variant, counts by metric), counts as `BucketCounts` stand in JSON."""
         self._settle()
-        cells: dict[tuple[int, str], dict[str, dict[str, int]]] = {}
+        cells: dict[tuple[int, str], dict[str, list[list[int]]]] = {}
         for (epoch, variant, place), held in self._held.items():
-            by_metric = cells.setdefault((epoch, variant), {})
-            by_metric[self._metrics[place].name] = {str(bucket): count for bucket, count in held.items()}
+            cells.setdefault((epoch, variant), {})[self._metrics[place].name] = runs_of(held)
         return [(*cell, by_metric) for cell, by_metric in cells.items()]
 
     # Checkpoint.
@@ -64,7 +64,7 @@ class Histograms:
         rows: dict[bytes, bytes | None] = {}
         for key in self._unsaved:
             name = f"h/{key.epoch}/{key.variant}/{self._metrics[key.place].name}"
-            rows[name.encode()] = json.dumps(self._held[key]).encode()
+            rows[name.encode()] = json.dumps(runs_of(self._held[key])).encode()
         self._unsaved.clear()
         return rows
 
@@ -72,8 +72,9 @@ class Histograms:
         """From a checkpoint."""
         _, epoch, variant, name = key.decode().split("/")
         place = [metric.name for metric in self._metrics].index(name)
-        counts: dict[str, Any] = json.loads(value)
-        self._held[_Key(int(epoch), variant, place)] = {int(bucket): count for bucket, count in counts.items()}
+        held = self._held[_Key(int(epoch), variant, place)] = {}
+        for first, *counts in json.loads(value):
+            held.update({first + number: count for number, count in enumerate(counts) if count})
 
     def _settle(self) -> None:
         for key, values in self._aside.items():
