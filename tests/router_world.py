@@ -190,6 +190,7 @@ class AilingLog:
         self._well.set()
         self.failing = False
         self.failing_with: SplitgaugeError | None = None
+        self.appends = 0
 
     def hang(self) -> None:
         """Appends wait from now on, and go through when the log is well again."""
@@ -201,6 +202,7 @@ class AilingLog:
         self._well.set()
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[tuple[int, int]]:
+        self.appends += 1
         if self.failing_with is not None:
             raise self.failing_with
         if self.failing:

@@ -216,6 +216,38 @@ async def test_a_full_spool_is_a_503_until_the_log_is_back(stage: Stage) -> None
     await until(back)
 
 
+async def test_without_room_in_log_and_spool_the_router_is_not_ready_and_stays_so(stage: Stage) -> None:
+    """A full disk: nothing can be written, everything can be read."""
+    gate = await stage.gate(log_patience_s=0.05, spool_bytes=10)
+    stage.log.failing = True
+    tried = stage.log.appends
+    assert (await gate.ask("anna")).status == 503
+
+    async def tried_again() -> bool:
+        return stage.log.appends >= tried + 3
+
+    await until(tried_again)
+    status = gate.router.status()
+    assert (status["ready"], status["log_away"]) == (False, True)
+    assert (await gate.ask("anna")).json["code"] == "spool-full"
+
+    stage.log.recover()
+
+    async def ready() -> bool:
+        return gate.router.ready
+
+    await until(ready)
+    assert (await gate.ask("anna")).variant == "control"
+    assert gate.router.status()["log_away"] is False
+
+
+async def test_fail_closed_is_not_ready_without_a_log(stage: Stage) -> None:
+    gate = await stage.gate(log_patience_s=0.05, fail_closed=True)
+    stage.log.failing = True
+    await gate.ask("anna")
+    assert not gate.router.ready
+
+
 async def test_stopping_writes_what_is_queued(stage: Stage) -> None:
     async with routing(stage.log, stage.folder, outcome_linger_s=3600.0) as gate:
         await gate.up_to_date()

@@ -73,6 +73,8 @@ class Outbox:
         self._ended = False
         self._away = not spool.empty
         self._refusal: LogError | None = None
+        # The first batch that neither took. A full disk can still be read: only a write shows that the log is back.
+        self._refused: list[Record] = []
         # The log and the spool together keep one order: who writes to the spool or empties it holds this.
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,6 +178,7 @@ class Outbox:
             await asyncio.to_thread(self._spool.append, ticket.records)
         except LogUnavailableError as exc:
             self._refusal = exc
+            self._refused = self._refused or ticket.records
             ticket.settle(exc)
             return 0
         self._refusal = None
@@ -192,6 +195,8 @@ class Outbox:
         if late is not None and await _succeeds(late):
             async with self._order:
                 await asyncio.to_thread(self._spool.advance, behind)
+                if not behind:
+                    self._refused = []
         pause_s = _FIRST_PAUSE_S
         while self._away:
             try:
@@ -206,13 +211,16 @@ class Outbox:
     async def _replay_some(self) -> None:
         async with self._order:
             records, place = await asyncio.to_thread(self._spool.next, limit=_REPLAYED_AT_ONCE)
-        if records:
-            await self._log.append(OBSERVATIONS.name, records)
+        refused = [] if records else self._refused
+        if records or refused:
+            await self._log.append(OBSERVATIONS.name, records or refused)
         else:
             await self._log.bounds(OBSERVATIONS.name)
         async with self._order:
             await asyncio.to_thread(self._spool.advance, place)
-            if self._spool.empty:
+            if refused:
+                self._refused = []
+            if self._spool.empty and not self._refused:
                 self._away, self._refusal = False, None
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:

@@ -172,8 +172,8 @@ class _Running:
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be planned, and nothing that should run has ended."""
-        return self.follower.ready and self.outbox.working and not any(task.done() for task in self._tasks)
+        """Whether requests can be planned and written somewhere, and nothing that should run has ended."""
+        return self.follower.ready and self.outbox.refusal is None and not any(task.done() for task in self._tasks)
 
     def start(self) -> None:
         """Follow first, then take requests."""
