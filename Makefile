@@ -1,4 +1,5 @@
-# Everything a checkout needs: each target first sets up .venv from requirements.lock, hashes required, and reuses it.
+# Everything a checkout needs: each target first sets up .venv from requirements.lock, hashes required, and reuses it;
+# tests also the jars of a Kafka broker, which take Maven to fetch and Java 17 to run.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS :=
@@ -41,7 +42,7 @@ demo: $(INSTALLED)
 	$(BIN)/splitgauge demo $(ARGS)
 
 # One process per core of a small machine; the tests of one file stay together, as they share servers.
-test: $(INSTALLED)
+test: $(INSTALLED) $(KAFKA)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 benchmarks: $(INSTALLED)
