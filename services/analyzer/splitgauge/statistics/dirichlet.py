@@ -36,13 +36,14 @@ def dirichlet_log_factor(c: FloatArray, w: FloatArray, k: FloatArray) -> FloatAr
     # Shares add up to 1 within rounding; of 1e12 units a rest of 1e-10 would make a hundred.
     w = w / w.sum(axis=-1, keepdims=True)
     n = c.sum(axis=-1, keepdims=True)
-    k = k[..., None]
-    before, grown = k * w, k + n
-    terms = _terms(c - n * w, before, before + c, grown * w)
+    # All arms together stand as one more, last: the same terms, taken off.
+    before = k[..., None] * np.concatenate([w, np.ones((*w.shape[:-1], 1))], axis=-1)
+    after = before + np.concatenate([c, n], axis=-1)
+    small = _small_terms(before, after)
+    terms = small[..., :-1] + _divergence(c - n * w, after[..., -1:] * w)
     if not every(w > 0):
         terms = np.where(w > 0, terms, np.where(c > 0, np.inf, 0.0))
-    whole = 0.5 * np.log(grown / k) - _remainder(grown) + _remainder(k)
-    found: FloatArray = terms.sum(axis=-1) + whole[..., 0]
+    found: FloatArray = terms.sum(axis=-1) - small[..., -1]
     return found
 
 
@@ -66,17 +67,20 @@ def two_arm_log_factor(
     grown = c + t + k
     # Of both arms the same distance from what was expected, without the digits that 1 - w has lost.
     excess = t * v - c * w
-    first, second = k * v, k * w
-    terms = _terms(-excess, first, first + c, grown * v) + _terms(excess, second, second + t, grown * w)
-    return np.asarray(terms + 0.5 * np.log(grown / k) - _remainder(grown) + _remainder(np.asarray(k)), dtype=np.float64)
+    first, second, whole = k * v, k * w, np.asarray(k)
+    small = _small_terms(first, first + c) + _small_terms(second, second + t) - _small_terms(whole, grown)
+    return small + _divergence(-excess, grown * v) + _divergence(excess, grown * w)
 
 
-def _terms(excess: FloatArray, before: FloatArray, after: FloatArray, expected: FloatArray) -> FloatArray:
-    """One arm's part: `excess` is c - N w, `before` k w, `after` k w + c, `expected` (k + N) w."""
+def _divergence(excess: FloatArray, expected: FloatArray) -> FloatArray:
+    """One arm's part of (k+N) times the divergence: `excess` is c - N w, `expected` (k + N) w."""
     surprise = excess / expected
-    divergence = expected * (special.xlog1py(1 + surprise, surprise) - surprise)
-    found: FloatArray = divergence - 0.5 * np.log(after / before) + _remainder(after) - _remainder(before)
-    return found
+    return np.asarray(expected * (special.xlog1py(1 + surprise, surprise) - surprise), dtype=np.float64)
+
+
+def _small_terms(before: FloatArray, after: FloatArray) -> FloatArray:
+    """What else Stirling's formula has of lnG(after) - lnG(before)."""
+    return _remainder(after) - _remainder(before) - 0.5 * np.log(after / before)
 
 
 def _remainder(z: FloatArray) -> FloatArray:
