@@ -30,8 +30,10 @@ __all__ = [
     "chunks",
     "enough_units",
     "ever",
+    "first_failures_over_time",
     "most",
     "runs_of",
+    "shares_of_epochs",
     "sums_over_time",
     "unit_totals_before",
 ]
@@ -179,6 +181,27 @@ def sums_over_time(world: World, member: Bools) -> tuple[Sums, Sums]:
         return Sums(*(np.stack([np.cumsum(np.where(part, step, 0.0), axis=1) for part in parts]) for step in steps))
 
     return running(~member), running(member)
+
+
+def first_failures_over_time(world: World, member: Bools) -> tuple[Floats, Floats]:
+    """How many of each arm's units had an outcome of 1, by the epoch of the unit: shape (epochs, runs, outcomes)."""
+    shape = world.value.shape
+    epoch = np.zeros(shape, dtype=np.int64) if world.epoch is None else np.broadcast_to(world.epoch, shape)
+    failed = world.value
+    if world.unit is not None:
+        failed = failed * (np.take_along_axis(epoch, first_outcome(world.unit), axis=1) == epoch)
+        failed = failed * (unit_totals_before(world.unit, failed) == 0)
+    parts = [failed * (epoch == one) for one in range(int(epoch.max()) + 1)]
+    control, treatment = (np.stack([np.cumsum(part * arm, axis=1) for part in parts]) for arm in (~member, member))
+    return control, treatment
+
+
+def shares_of_epochs(world: World) -> Floats:
+    """The challenger's share in each epoch, shape (epochs, 1, 1)."""
+    epoch = np.zeros(world.value.shape[1], dtype=np.int64) if world.epoch is None else world.epoch[0]
+    starts = np.searchsorted(epoch, np.arange(int(epoch.max()) + 1))
+    share: Floats = np.broadcast_to(world.share, world.value.shape)[0, starts]
+    return share[:, None, None]
 
 
 def arms_over_time(world: World, member: Bools, *, guard: bool = True) -> st.Arms:
