@@ -80,22 +80,23 @@ def _of_metric(
     state: ExperimentState, metric: Metric, histogram: Histogram, shares: Sequence[_Share]
 ) -> dict[str, QuantileValue]:
     levels = LEVELS if metric.quantile is None else (metric.quantile,)
-    alpha = state.specification.alpha
-    found: dict[str, QuantileValue] = {}
-    for level in levels:
-        nearest = min(shares, key=lambda share: abs(share[0] - level), default=None)
-        effect = 1.0 if nearest is None else nearest[1]
-        quantiles = histogram_quantiles(histogram, [level], alpha=alpha, effect_of_design=effect)
-        needed = float(quantile_values_needed(level, alpha=alpha, effect_of_design=effect))
-        [value], [lower], [upper], [se] = (column(field) for field in quantiles)
-        few = f"its interval needs more than {needed:.0f} values; there are {histogram.n}"
-        found[quantile_name(level)] = QuantileValue(
-            value=value,
-            lower=lower,
-            upper=upper,
-            standard_error=se,
-            values=histogram.n,
-            design_effect=None if nearest is None else effect,
-            reason=few if lower is None or upper is None else None,
+    alpha, n = state.specification.alpha, histogram.n
+    nearest = [min(shares, key=lambda share: abs(share[0] - level))[1] if shares else None for level in levels]
+    effects = [1.0 if effect is None else effect for effect in nearest]
+    quantiles = histogram_quantiles(histogram, levels, alpha=alpha, effect_of_design=effects)
+    needed = quantile_values_needed(levels, alpha=alpha, effect_of_design=effects)
+    columns = {name: column(values) for name, values in quantiles._asdict().items()}
+    return {
+        quantile_name(level): QuantileValue(
+            value=columns["value"][place],
+            lower=columns["lower"][place],
+            upper=columns["upper"][place],
+            standard_error=columns["se"][place],
+            values=n,
+            design_effect=nearest[place],
+            reason=None
+            if n > needed[place]
+            else f"its interval needs more than {needed[place]:.0f} values; there are {n}",
         )
-    return found
+        for place, level in enumerate(levels)
+    }
