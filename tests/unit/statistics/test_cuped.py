@@ -118,6 +118,34 @@ def test_the_relative_error_has_the_exact_gradient() -> None:
     assert float(np.sqrt(theirs @ matrix @ theirs) / effect.se) != pytest.approx(1.0, abs=1e-3)
 
 
+def test_the_relative_error_over_epochs_is_that_of_the_weighted_means() -> None:
+    arms = [(units(11, 200), units(12, 500)), (units(13, 300, lift=0.3), units(14, 100, lift=0.3))]
+    both = [
+        st.Moments(*(np.concatenate(fields) for fields in zip(*(moments(*epoch) for epoch in arm), strict=True)))
+        for arm in arms
+    ]
+    found = st.adjusted_means(*both)
+    theta, weights = float(found.theta), np.array([200 * 300 / 500, 500 * 100 / 600])
+    weights = weights / weights.sum()
+
+    def relative(means: Array) -> float:
+        (y0, x0), (y1, x1) = weights @ means[:, :2], weights @ means[:, 2:]
+        return float((y1 - theta * (x1 - x0)) / y0 - 1)
+
+    at = np.array([[v.mean() for arm in arms for v in (arm[e][0], arm[e][2])] for e in (0, 1)])
+    variance, step = 0.0, 1e-6
+    for e in (0, 1):
+        for place, arm in enumerate(arms):
+            y, _, x = arm[e]
+            moved = np.zeros((2, 2, 4))
+            moved[0, e, 2 * place] = moved[1, e, 2 * place + 1] = step
+            gradient = np.array([(relative(at + one) - relative(at - one)) / (2 * step) for one in moved])
+            variance += gradient @ np.cov(y, x) @ gradient / y.size
+    effect = st.adjusted_relative_effect(found, guard=False)
+    assert float(effect.value) == pytest.approx(relative(at), rel=1e-12)
+    assert float(effect.se) == pytest.approx(np.sqrt(variance), rel=1e-8)
+
+
 def test_the_recorded_case_with_the_right_relative_error() -> None:
     """The reference case gb-cuped-c1_corr60-relative from its own sums, by the derivation above; gbstats 0.8.0 says
     0.042683131113998456."""
