@@ -47,6 +47,7 @@ class _Counted:
 
     log_bayes_factor: list[float | None]
     observed: list[int]
+    expected: list[float | None]
     harm: list[bool]
 
 
@@ -107,7 +108,7 @@ def _counted_failures(state: ExperimentState, numbers: Numbers, rows: Sequence[R
     # Where units fail in an arm without slots the factor is infinite and recorded as null: that is no fair comparison.
     shown = np.array([value is not None and value >= -np.log(alpha) for value in log_bf])
     harm = shown & (found.observed > found.expected) & (found.failures >= _FIRST_FAILURES)
-    return _Counted(log_bf, found.observed.astype(int).tolist(), [bool(one) for one in harm])
+    return _Counted(log_bf, found.observed.astype(int).tolist(), column(found.expected), [bool(one) for one in harm])
 
 
 def _sequences(
@@ -198,24 +199,25 @@ def _finding(
         failures=int(failures) if np.isfinite(failures) else None,
         reason="",
     )
-    return finding.model_copy(
-        update={"reason": _reason(state, finding, observed=counted.observed[place], metric=metric)}
-    )
+    return finding.model_copy(update={"reason": _reason(state, finding, counted=counted, place=place)})
 
 
-def _reason(state: ExperimentState, finding: GuardrailFinding, *, observed: int, metric: Metric) -> str:
+def _reason(state: ExperimentState, finding: GuardrailFinding, *, counted: _Counted, place: int) -> str:
+    metric = state.specification.all_metrics[finding.metric]
     relative = finding.margin_kind == "relative"
     margin = amount(metric, finding.margin, relative=relative)
     who = f"{finding.variant} against {state.control} on {finding.metric}"
     if finding.operational_harm:
+        expected = counted.expected[place] or 0.0
         return (
-            f"{who}: {observed} of {finding.failures} units with a failure are {finding.variant}'s, far above its "
-            f"share of the traffic; among equal arms chance does that {odds(finding.log_bayes_factor or 0.0)}"
+            f"{who}: {counted.observed[place]} of {finding.failures} units with a failure are {finding.variant}'s, "
+            f"where {expected:.4g} would be by its share of the traffic; among equal arms chance does that "
+            f"{odds(finding.log_bayes_factor or 0.0)}"
         )
     if finding.harm is None:
         return f"{who}: no data in both arms yet"
-    side = "worse" if finding.harm >= 0 else "better"
-    text = f"{who}: {side} by {amount(metric, abs(finding.harm), relative=relative)}"
+    by = f"by {amount(metric, abs(finding.harm), relative=relative)}"
+    text = f"{who}: no difference" if finding.harm == 0 else f"{who}: {'worse' if finding.harm > 0 else 'better'} {by}"
     if finding.state == "harm" and finding.harm_lower is not None:
         sure = confidence(_alphas(state, [Row(finding.variant, state.control, finding.metric)])[0].item())
         return f"{text}; {sure} by at least {amount(metric, finding.harm_lower, relative=relative)}"

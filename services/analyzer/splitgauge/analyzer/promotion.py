@@ -10,7 +10,8 @@ from splitgauge.analyzer.beliefs import direction_of
 from splitgauge.analyzer.comparisons import in_the_running, leader_level_of
 from splitgauge.analyzer.findings import Findings, goals
 from splitgauge.analyzer.judgement import excludes_zero, goal_result, goal_sentence, values_of
-from splitgauge.analyzer.wording import amount, effect_of, effect_sentence, p_value
+from splitgauge.analyzer.wording import amount, effect_of, effect_sentence, p_value, percent
+from splitgauge.experiments import SLOTS
 from splitgauge.schemas.analysis import Comparison, Novelty
 
 __all__ = ["Promotion", "judge_promotion"]
@@ -28,7 +29,8 @@ def judge_promotion(findings: Findings) -> Promotion:
     """Step 8 without the minimum duration. Steps 4 and 5 are the caller's."""
     state = findings.state
     if not state.fully_covered and not state.specification.policy.promote_from_partial_coverage:
-        return Promotion(None, "the ramp has not reached full coverage")
+        covered = percent(state.coverage_slots / SLOTS)
+        return Promotion(None, f"the ramp lets {covered} of the traffic in so far; a promotion waits for all of it")
     best = _best(findings)
     if best is None:
         return Promotion(None, "no challenger has data on the goal")

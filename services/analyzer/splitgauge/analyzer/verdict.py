@@ -151,10 +151,18 @@ def _ramp(findings: Findings) -> Verdict | None:
     return Verdict(
         step=7,
         kind="ramp",
-        reason=f"the ramp's step of {percent(state.ramp_shares[state.step or 0])} has had its time and its units, and "
-        f"no guardrail shows harm: on to {percent(share)} of the traffic",
+        reason=f"{_step_sentence(state)}, and no guardrail shows harm: on to {percent(share)} of the traffic",
         proposal=Proposal(action="ramp", consent=state.specification.policy.ramp, step=step),
     )
+
+
+def _step_sentence(state: ExperimentState) -> str:
+    ramp, number = state.specification.ramp, state.step or 0
+    step = f"the ramp's step of {percent(state.ramp_shares[number])}"
+    if ramp is None or number >= len(ramp.steps):
+        return f"{step} is over"
+    current = ramp.steps[number]
+    return f"{step} has had its {_duration(current.duration_s)} and its {current.units} units an arm"
 
 
 def _ready_step(findings: Findings) -> int | None:
@@ -222,8 +230,7 @@ def _continue(findings: Findings) -> Verdict:
         because = f"the minimum duration of {_duration(findings.state.specification.minimum.duration_s)} is not over"
     else:
         because = judge_promotion(findings).reason
-    needed = "no planned look is left" if no_look_is_left(findings) else units_and_jobs(units, jobs)
-    text = f"{because}; {needed}"
+    text = f"{because}; {_still_needed(findings, units, jobs)}"
     step = _ready_step(findings)
     if step is not None:
         text += f"; the ramp is ready for {percent(findings.state.ramp_shares[step])}"
@@ -255,13 +262,37 @@ def _minimum_duration_over(findings: Findings) -> bool:
 
 
 def _needed(findings: Findings) -> tuple[int | None, int | None]:
-    """Of the challenger that needs the fewest units; and requests, at what a unit has made so far."""
-    known = [goal.units_needed for goal in goals(findings) if goal.units_needed is not None]
+    """Of the challenger that needs the fewest units, or of the leader where it has won and only lacks its lead; and
+    requests, at what a unit has made so far."""
+    leader = findings.leader
+    ahead = leader is not None and any(
+        goal.variant == leader.variant and goal_result(findings, goal) == "better" for goal in goals(findings)
+    )
+    lacking_units = (leader,) if leader is not None and ahead else goals(findings)
+    known = [one.units_needed for one in lacking_units if one.units_needed is not None]
     if not known:
         return None, None
     units = sum(one.units for one in findings.variants.values())
     requests = sum(one.requests for one in findings.variants.values())
     return min(known), math.ceil(min(known) * requests / units) if units else None
+
+
+def _still_needed(findings: Findings, units: int | None, jobs: int | None) -> str:
+    """The units and what they are for."""
+    specification = findings.state.specification
+    if no_look_is_left(findings):
+        return "no planned look is left"
+    text = units_and_jobs(units, jobs)
+    if not text.startswith("about"):
+        return text
+    goal = specification.goal
+    if specification.engine_of(goal.metric) in {"fixed", "group_sequential"}:
+        return f"{text} to the last planned look"
+    if goal.minimum_detectable_effect is None:
+        return f"{text} to show a difference as large as it is now"
+    metric = specification.all_metrics[goal.metric]
+    worth = amount(metric, goal.minimum_detectable_effect, relative=goal.effect == "relative")
+    return f"{text} to show a difference of {worth} with a probability of {percent(specification.power)}"
 
 
 def _control_if_last(state: ExperimentState, variant: str) -> str:

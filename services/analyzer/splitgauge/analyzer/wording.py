@@ -201,7 +201,7 @@ def units_and_jobs(units: int | None, jobs: int | None) -> str:
     if units is None:
         return "how much more is needed cannot be said yet"
     if units == 0:
-        return "there are units enough"
+        return "the goal has units enough"
     if units > _OUT_OF_REACH_UNITS:
         return "as things stand the goal is out of reach"
     text = f"about {units} more units"
