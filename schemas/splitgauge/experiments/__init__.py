@@ -2,7 +2,8 @@
 
 from splitgauge.experiments.assignment import SLOTS, Gate, Seed, coverage_slots, hash_slot
 from splitgauge.experiments.history import ZERO_DIGEST, DecisionHistory, Judged, chain, evolve, read_decision
-from splitgauge.experiments.lifecycle import LEGAL_ACTIONS, apply
+from splitgauge.experiments.legality import LEGAL_ACTIONS
+from splitgauge.experiments.lifecycle import apply
 from splitgauge.experiments.split_table import SplitTable, from_runs, lay_out, remove, reweight
 from splitgauge.experiments.state import Epoch, ExperimentState, Promotion, Registry, Status, WorkloadState
 

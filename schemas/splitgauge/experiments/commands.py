@@ -7,7 +7,7 @@ here only what cannot be expressed is refused (an unknown subject, a split that 
 from dataclasses import dataclass
 
 from splitgauge.experiments.assignment import SLOTS
-from splitgauge.experiments.lifecycle import expect_legal
+from splitgauge.experiments.legality import expect_legal
 from splitgauge.experiments.split_table import lay_out, remove, reweight
 from splitgauge.experiments.state import ExperimentState, Registry, WorkloadState, ramp_ladder
 from splitgauge.schemas.decision import (

@@ -7,39 +7,15 @@ log, to ignore it for the same reason. It is pure: state and decision in, state 
 from collections.abc import Callable
 from dataclasses import replace
 
-from splitgauge.experiments.legality import expect_revision, required
+from splitgauge.experiments.legality import expect_legal, expect_revision, required
 from splitgauge.experiments.split_table import SplitTable, from_runs
 from splitgauge.experiments.state import Epoch, ExperimentState, Promotion, Registry
 from splitgauge.experiments.workload_lifecycle import apply_to_workload
-from splitgauge.schemas.decision import Action, Actor, DecisionData
+from splitgauge.schemas.decision import Action, DecisionData
 from splitgauge.schemas.errors import ContractError, IllegalStepError
 from splitgauge.schemas.experiment import ExperimentSpecification
 
-__all__ = ["LEGAL_ACTIONS", "apply", "expect_legal"]
-
-LEGAL_ACTIONS: dict[str, frozenset[Action]] = {
-    "draft": frozenset({"define", "discard", "activate"}),
-    "active": frozenset(
-        {
-            "pause",
-            "reweight",
-            "ramp",
-            "promote",
-            "roll_back",
-            "recommend",
-            "confirm",
-            "dismiss",
-            "complete",
-        }
-    ),
-    "paused": frozenset({"resume", "reweight", "promote", "roll_back", "complete"}),
-    "completed": frozenset(),
-    "discarded": frozenset({"define"}),  # nothing was ever assigned under it, so its id is free again
-}
-"""Of an experiment, by its state. While it is paused the analyzer decides nothing."""
-
-ANALYZER_ACTIONS: frozenset[Action] = frozenset({"promote", "roll_back", "ramp", "complete", "recommend"})
-"""What the analyzer may do at all; to confirm its own recommendation is not among it."""
+__all__ = ["apply"]
 
 
 def apply(registry: Registry, decision: DecisionData, *, offset: int, time_us: int) -> Registry:
@@ -73,25 +49,6 @@ def _initialize(registry: Registry, decision: DecisionData) -> Registry:
         raise IllegalStepError(f"a log is initialized once; {decision.action!r} is not legal", where="log")
     expect_revision(decision, 0)
     return replace(registry, key_fingerprint=required(decision.key_fingerprint, "key_fingerprint"))
-
-
-def expect_legal(state: ExperimentState, action: Action, actor: Actor) -> None:
-    """Raises: IllegalStepError where the state, or who acts, forbids the action."""
-    legal = LEGAL_ACTIONS[state.status]
-    if action not in legal:
-        raise IllegalStepError(
-            f"experiment {state.id!r} is {state.status}: {action} is not legal",
-            where=f"experiment {state.id}",
-            remedy=f"Legal now: {', '.join(sorted(legal))}" if legal else "Define a new experiment",
-        )
-    if actor.kind != "analyzer":
-        return
-    if state.status == "paused":
-        raise IllegalStepError(
-            f"experiment {state.id!r} is paused: the analyzer decides nothing", where=f"experiment {state.id}"
-        )
-    if action not in ANALYZER_ACTIONS:
-        raise IllegalStepError(f"the analyzer may not {action}: a person does", where=f"experiment {state.id}")
 
 
 def _expect_bound(decision: DecisionData) -> None:

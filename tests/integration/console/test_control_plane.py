@@ -245,7 +245,7 @@ class TestLifecycle:
     async def test_illegal_step_says_what_is_legal(self, active: Api) -> None:
         answer = await active.post("/ab-tests/e1/resume")
         assert problem(answer) == (409, "illegal-step", "experiment e1")
-        assert answer.body["remedy"].startswith("Legal now: complete, confirm")
+        assert answer.body["remedy"] == "Legal now: complete, pause, promote, roll-back, weights"
 
     async def test_second_experiment_on_a_busy_base_workload(self, active: Api) -> None:
         await active.post("/ab-tests", {**EXPERIMENT, "id": "e2"})

@@ -63,6 +63,22 @@ BY_ANALYZER = {
 }
 
 
+@pytest.mark.parametrize(
+    ("status", "action", "remedy"),
+    [
+        ("draft", "pause", "Legal now: activate, define, discard"),
+        ("active", "resume", "Legal now: complete, confirm, dismiss, pause, promote, roll-back, weights"),
+        ("paused", "pause", "Legal now: complete, promote, resume, roll-back, weights"),
+        ("completed", "pause", "Define a new experiment"),
+        ("discarded", "pause", "Legal now: define"),
+    ],
+)
+def test_a_refusal_names_what_a_person_can_call(status: str, action: str, remedy: str) -> None:
+    with pytest.raises(IllegalStepError) as refused:
+        ACTIONS[action](state(status).registry, by())
+    assert refused.value.remedy == remedy
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("status", LEGAL)
 def test_action_in_state_by_a_person(status: str, action: str) -> None:
