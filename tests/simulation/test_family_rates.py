@@ -1,12 +1,12 @@
 """Three arms, one goal and two secondary metrics, a look after every outcome: false promotions over both challengers by
-Holm, and false discoveries among the secondary metrics by e-BH.
+Holm, false discoveries among the secondary metrics by e-BH, and false rollbacks by any guardrail of any challenger.
 """
 
 import numpy as np
 import pytest
 
 from splitgauge import statistics as st
-from statistics_worlds import FLOOR, Bools, Floats, chunks, most, runs_of
+from statistics_worlds import FLOOR, Bools, Floats, chunks, ever, most, runs_of
 
 ALPHA = 0.05
 CHALLENGERS = 2
@@ -33,37 +33,51 @@ def arms_of(values: Floats, arm: Bools) -> st.Cells:
         return st.Cells(n, mean, np.where(n >= 2, np.maximum(square - n * mean**2, 0.0) / (n - 1), np.nan))
 
 
-def comparisons(random: np.random.Generator, runs: int, shares: list[float], lift: Floats) -> st.TwoSidedSequence:
+def effects(random: np.random.Generator, runs: int, shares: list[float], lift: Floats) -> st.Effect:
     """Each metric of each challenger against control: shape (challengers, metrics, runs, looks); nan before the floor.
     ``lift`` is added to the challengers' metrics, shape (challengers, metrics)."""
     values = outcomes(random, runs)
     arm = np.searchsorted(np.cumsum(shares)[:-1], random.random((runs, UNITS)), side="right")
-    found: list[st.TwoSidedSequence] = []
-    level = ALPHA / CHALLENGERS
+    found: list[st.Effect] = []
     for challenger in range(CHALLENGERS):
         raised = values + lift[challenger][:, None, None]
         control, treatment = arms_of(values, arm == 0), arms_of(raised, arm == challenger + 1)
         cells = (st.Cells(*(field[None] for field in cell)) for cell in (control, treatment))
         effect = st.absolute_effect(*st.combine_epochs(*cells))
         may = (control.n >= FLOOR) & (treatment.n >= FLOOR)
-        effect = effect._replace(se=np.where(may, effect.se, np.nan))
-        found.append(st.two_sided_sequence(effect, alpha=level, r2=st.mixture_variance(5000.0, alpha=level)))
-    return st.TwoSidedSequence(*(np.stack(fields) for fields in zip(*found, strict=True)))
+        found.append(effect._replace(se=np.where(may, effect.se, np.nan)))
+    return st.Effect(*(np.stack(fields) for fields in zip(*found, strict=True)))
+
+
+def sequence(effect: st.Effect) -> st.TwoSidedSequence:
+    """With the alpha and the r^2 of one challenger."""
+    level = ALPHA / CHALLENGERS
+    return st.two_sided_sequence(effect, alpha=level, r2=st.mixture_variance(5000.0, alpha=level))
+
+
+def harmed(effect: st.Effect) -> Bools:
+    """Amount (up is good) and latency (down is good) as guardrails of both challengers: shape (runs, looks)."""
+    level = ALPHA / (CHALLENGERS * 2)
+    found = st.one_sided_sequence(effect, alpha=level, r2=st.mixture_variance(5000.0, alpha=level, sides=1))
+    return np.asarray(((found.upper[:, 1] < 0) | (found.lower[:, 2] > 0)).any(axis=0))
 
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("shares", [[1 / 3, 1 / 3, 1 / 3], [0.8, 0.15, 0.05]], ids=["even", "uneven"])
 def test_no_challenger_is_better_and_seldom_one_is_said_to_be(shares: list[float]) -> None:
-    promoted = discovered = 0
+    promoted = discovered = rolled_back = 0
     for random, runs in chunks(RUNS, 421):
-        found = comparisons(random, runs, shares, np.zeros((CHALLENGERS, 3)))
+        effect = effects(random, runs, shares, np.zeros((CHALLENGERS, 3)))
+        rolled_back += ever(harmed(effect))
+        found = sequence(effect)
         goal = st.holm(np.moveaxis(found.p_value[:, 0], 0, -1))
         promoted += int((goal <= ALPHA).any(axis=(1, 2)).sum())
         secondary = np.moveaxis(found.log_e_value[:, 1:].reshape(-1, *found.p_value.shape[2:]), 0, -1)
         discovered += int(st.e_bh(secondary, alpha=ALPHA).any(axis=(1, 2)).sum())
-    print(f"{RUNS} runs: {promoted=} {discovered=}")  # noqa: T201 - shown with -s
+    print(f"{RUNS} runs: {promoted=} {discovered=} {rolled_back=}")  # noqa: T201 - shown with -s
     assert promoted <= most(RUNS, ALPHA)
     assert discovered <= most(RUNS, ALPHA)
+    assert rolled_back <= most(RUNS, ALPHA)
 
 
 @pytest.mark.timeout(3_600)
@@ -74,7 +88,7 @@ def test_one_better_challenger_does_not_take_the_equal_one_along() -> None:
     promoted, right = 0, 0
     false_share = 0.0
     for random, runs in chunks(RUNS // 2, 422):
-        found = comparisons(random, runs, [1 / 3, 1 / 3, 1 / 3], lift)
+        found = sequence(effects(random, runs, [1 / 3, 1 / 3, 1 / 3], lift))
         rejected = st.holm(np.moveaxis(found.p_value[:, 0], 0, -1)) <= ALPHA
         right += int(rejected[..., 0].any(axis=1).sum())
         promoted += int(rejected[..., 1].any(axis=1).sum())
