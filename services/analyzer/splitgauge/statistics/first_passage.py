@@ -28,6 +28,8 @@ _ONE_LOOK = 1e-9
 _RESOLVED = 0.999
 """Below it, what is certain was missed between the nodes."""
 
+_LATER, _EARLIER = np.tril_indices(_NODES, -1)
+
 
 class Passage(NamedTuple):
     """Of one motion, up to each node of time; float64, shape (nodes,)."""
@@ -91,37 +93,53 @@ def _certain(drift: float, time: float, alpha: float, scale: float) -> bool:
     return bool(abs(drift) * np.sqrt(time) - scale * _boundary(time, alpha) / np.sqrt(time) >= _CERTAIN)
 
 
+class _Nodes(NamedTuple):
+    """What does not depend on the scale. The kernel's parts are of pairs (later, earlier), the boundary's upper and
+    lower side at the earlier node, shape (2, pairs)."""
+
+    since: FloatArray
+    step: FloatArray
+    bound: FloatArray
+    slope: FloatArray
+    exponent: FloatArray
+    weight: FloatArray
+
+
+@lru_cache(maxsize=16)
+@np.errstate(all="ignore")
+def _nodes(alpha: float, horizon: float, start: float) -> _Nodes:
+    v = np.arange(1, _NODES + 1) / _NODES
+    since = (horizon - start) * v**_BENDING
+    step = (horizon - start) * _BENDING * v ** (_BENDING - 1) / _NODES
+    time = start + since
+    root = 0.5 * np.log1p(time) - np.log(alpha)
+    bound = np.sqrt(2 * (time + 1) * root)
+    slope = (2 * root + 1) / (2 * bound)
+    gap = since[_LATER] - since[_EARLIER]
+    # The bridge from 0 to the boundary now, at the boundary then: three normal densities in one.
+    variance = time[_EARLIER] * gap / time[_LATER]
+    level = np.array([[1.0], [-1.0]]) * bound[_EARLIER]
+    exponent = -((level - bound[_LATER] * time[_EARLIER] / time[_LATER]) ** 2) / (2 * variance)
+    weight = (slope[_LATER] - (bound[_LATER] - level) / gap) * step[_EARLIER] / np.sqrt(2 * np.pi * variance)
+    # Nodes too near to each other to tell apart are next to nothing in time.
+    return _Nodes(since, step, bound, slope, exponent, np.where(variance > 0, weight, 0.0))
+
+
 @lru_cache(maxsize=1024)
 @np.errstate(all="ignore")
 def _driftless(alpha: float, horizon: float, start: float, scale: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Nodes, their widths, and the density of leaving upwards without drift as a multiple of the motion's own density
     at the boundary: that multiple stays of order 1 / time where the densities themselves vanish."""
-    v = np.arange(1, _NODES + 1) / _NODES
-    since = (horizon - start) * v**_BENDING
-    time = start + since
-    step = (horizon - start) * _BENDING * v ** (_BENDING - 1) / _NODES
-    root = 0.5 * np.log1p(time) - np.log(alpha)
-    bound = np.sqrt(2 * (time + 1) * root)
-    slope = scale * (2 * root + 1) / (2 * bound)
-    bound = scale * bound
-    later, earlier, gap = time[:, None], time[None, :], since[:, None] - since[None, :]
-    gap[gap <= 0] = np.nan
+    nodes = _nodes(alpha, horizon, start)
     kernel = np.zeros((_NODES, _NODES))
-    for level in (bound[None, :], -bound[None, :]):
-        # The bridge from 0 to the boundary now, at the boundary then: three normal densities in one.
-        variance = earlier * gap / later
-        distance = level - bound[:, None] * earlier / later
-        bridge = np.exp(-(distance**2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
-        kernel += np.nan_to_num(bridge * (slope[:, None] - (bound[:, None] - level) / gap))
-    source = _source(since, bound, slope, start=start, edge=float(scale * _boundary(start, alpha)))
-    kernel *= step[None, :]
-    factor = source.copy()
+    kernel[_LATER, _EARLIER] = scale * (nodes.weight * np.exp(scale**2 * nodes.exponent)).sum(axis=0)
+    edge = float(scale * _boundary(start, alpha))
+    factor = _source(nodes.since, scale * nodes.bound, scale * nodes.slope, start=start, edge=edge)
     # By hand: a solver of triangular systems this small spends its time waking up threads.
     for node in range(1, _NODES):
         factor[node] += kernel[node, :node] @ factor[:node]
-    for array in (time, step, factor):
-        array.flags.writeable = False  # they are shared through the cache
-    return time, step, factor
+    factor.flags.writeable = False  # it is shared through the cache
+    return start + nodes.since, nodes.step, factor
 
 
 def _source(since: FloatArray, bound: FloatArray, slope: FloatArray, *, start: float, edge: float) -> FloatArray:
