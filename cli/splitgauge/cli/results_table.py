@@ -20,16 +20,18 @@ _VARIANT_COLUMNS = (
     "cost $",
     "jobs/s",
     "missing",
+    "chance to be best",
 )
 _COMPARISON_COLUMNS = (
     "challenger",
     "metric",
     "role",
+    "engine",
     "effect",
     "from",
     "to",
-    "p (always valid)",
-    "better by chance",
+    "p",
+    "chance to be better",
     "units needed",
 )
 
@@ -52,13 +54,14 @@ def print_results(results: dict[str, Any]) -> None:
                 v["cost"],
                 v["throughput"],
                 v["missing"],
+                _percent(v["probability_to_be_best"]),
             ]
             for v in results["variants"]
         ],
     )
     if results["comparisons"]:
         print_line("")
-        print_table(_COMPARISON_COLUMNS, [_comparison(c) for c in results["comparisons"]])
+        print_table(_COMPARISON_COLUMNS, [_comparison(c, results["planned_looks"]) for c in results["comparisons"]])
     for guardrail in results["guardrails"]:
         print_line(
             f"guardrail {guardrail['metric']} of {guardrail['variant']}: {guardrail['state']}, {guardrail['reason']}"
@@ -72,15 +75,36 @@ def print_results(results: dict[str, Any]) -> None:
     )
 
 
-def _comparison(comparison: dict[str, Any]) -> list[object]:
+def _comparison(comparison: dict[str, Any], planned_looks: list[dict[str, Any]]) -> list[object]:
+    lower, upper, p = _concluded(comparison, planned_looks)
+    if comparison["engine"] == "rare":
+        # Of the ratio of two rates of a rare outcome: how many times control's.
+        lower, upper = (None if bound is None else f"x {1 + bound:.3g}" for bound in (lower, upper))
     return [
         comparison["variant"],
         comparison["metric"],
         comparison["role"],
+        comparison["engine"],
         comparison["effect"],
-        comparison["sequential_lower"],
-        comparison["sequential_upper"],
-        comparison["sequential_p"],
-        comparison["probability_to_beat_control"],
+        lower,
+        upper,
+        p,
+        _percent(comparison["probability_to_beat_control"]),
         comparison["units_needed"],
     ]
+
+
+def _concluded(comparison: dict[str, Any], planned_looks: list[dict[str, Any]]) -> tuple[Any, Any, Any]:
+    """Interval and p of what the engine concludes from: the last planned look, if it has them, else the sequence."""
+    if comparison["engine"] in {"fixed", "group_sequential"}:
+        for look in reversed(planned_looks):
+            result = look["results"].get(comparison["variant"])
+            if result is not None:
+                return result["lower"], result["upper"], result["adjusted_p"]
+        return None, None, None
+    p = comparison["sequential_p"] if comparison["adjusted_p"] is None else comparison["adjusted_p"]
+    return comparison["sequential_lower"], comparison["sequential_upper"], p
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.3g} %"

@@ -118,6 +118,7 @@ def look(*, upto: int = 4, **verdict: Any) -> AcceptedLook:
                     "exposed": 91,
                     "crossovers": 1,
                     "missing": 0,
+                    "probability_to_be_best": 0.25,
                     "metrics": {
                         "success": {"value": 0.992, "standard_error": 0.001, "units": 90},
                         "latency_ms": {"value": 450, "standard_error": 2, "units": 90, "quantiles": {"p95": P95}},
@@ -156,6 +157,8 @@ def test_numbers_of_a_variant(history: DecisionHistory) -> None:
         "crossovers": 1,
         "statuses": {"complete": 744, "upstream_error": 4, "timeout": 2, "client_gone": 50},
         "reasons": {"split": 800, "forced": 5},
+        "probability_to_be_best": 0.25,
+        "expected_loss": None,
         "first_at": "2026-11-22T09:00:00.000000Z",
         "last_at": "2026-11-22T09:01:40.500000Z",
         "metrics": {
@@ -179,6 +182,15 @@ def test_positions_of_window_and_look_are_named_apart(history: DecisionHistory) 
     assert shown["analysis_id"] == "look-1"
     assert shown["analysis"]["positions"] == {"0": 4}
     assert (shown["revision"], shown["analysis"]["revision"]) == (2, 2)
+
+
+def test_engine_is_named_and_what_it_concluded_from_is_shown(history: DecisionHistory) -> None:
+    shown, nothing = results_json(experiment(history), window(), look()), results_json(experiment(history), None, None)
+
+    assert (shown["engine"], nothing["engine"]) == ("asymptotic", "asymptotic")
+    for name in ("leader", "novelty"):
+        assert (shown[name], nothing[name]) == (None, None)
+    assert (shown["planned_looks"], nothing["planned_looks"]) == ([], [])
 
 
 def test_before_any_data_nothing_is_known_and_nothing_fails(history: DecisionHistory) -> None:
