@@ -126,7 +126,7 @@ class Plan:
 
     def power_curves(self) -> Iterator[Curve]:
         """Power at the common size against the true effect, from none to two and a half times the planned one."""
-        effects = _steps(self.assumptions, 0.0, 2.5, 81)
+        effects = self.assumptions.effect * np.linspace(0.0, _most(self.assumptions, 2.5), 51)
         for row in self.tests:
             yield Curve(row.test.engine, row.test.label, effects, row.test.power(effects, float(self.size)))
 
@@ -134,7 +134,8 @@ class Plan:
         """The effect found with the wanted power (y) by a number of units (x): the sequential test by then, the other
         two if they are planned to end then."""
         found = [row.detectable / self.assumptions.effect for row in self.tests]
-        effects = _steps(self.assumptions, 0.6 * min([1.0, *(size for size in found if size > 0)]), 4.0, 81)
+        least = 0.6 * min([1.0, *(times for times in found if times > 0)])
+        effects = self.assumptions.effect * np.geomspace(least, _most(self.assumptions, 4.0), 41)
         for row in self.tests:
             units = row.test.units(effects)
             seen = units > self.earliest
@@ -260,11 +261,10 @@ def _farthest(assumptions: Assumptions) -> float:
     return 1 - base if assumptions.effect > 0 else -base
 
 
-def _steps(assumptions: Assumptions, least: float, most: float, count: int) -> FloatArray:
-    planned = assumptions.effect
-    most = most if assumptions.variance is not None else min(most, 0.999 * _farthest(assumptions) / planned)
-    most = max(most, 1.0)
-    return np.asarray(planned * np.linspace(least, most, count))
+def _most(assumptions: Assumptions, times: float) -> float:
+    """So many times the planned effect, as far as there are such rates."""
+    end = 0.999 * _farthest(assumptions) / assumptions.effect
+    return max(times if assumptions.variance is not None else min(times, end), 1.0)
 
 
 def _exact(value: float) -> float:

@@ -51,7 +51,9 @@ def require_matplotlib(option: str) -> None:
 def draw(plan: Plan, form: str) -> bytes:
     """The picture as `png` or `svg`."""
     matplotlib = _matplotlib("")
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+    # Not as the machine is set up; to read or set a backend would load a window system.
+    usual = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}
+    with matplotlib.rc_context({**usual, **_STYLE}):
         figure = _matplotlib(".figure").Figure(figsize=(11, 5.2), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1, wspace=0.04)
         left, right = figure.subplots(1, 2)
