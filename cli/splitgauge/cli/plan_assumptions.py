@@ -333,6 +333,9 @@ def _notes(options: Options, specification: ExperimentSpecification) -> Iterator
         )
     if engine in {"rare", "bayes"}:
         yield f"engine {engine} is planned like the sequential test: both look at every unit"
+    if specification.guardrails:
+        names = ", ".join(guardrail.metric for guardrail in specification.guardrails)
+        yield f"a promotion waits until the guardrails ({names}) pass, too; they are not planned here"
     if specification.ramp is not None:
         yield "days are of full coverage; the steps of the ramp come on top"
 

@@ -175,11 +175,12 @@ def test_a_metric_that_shall_go_down_is_planned_downwards(alone: CommandLine) ->
     run = alone.run("plan", file, "--baseline", "800", "--variance", "250000")
     assert run.status == 0, run.err
     assert "latency_ms: mean that moves from 800 to 760 (-5 %, -40)" in run.out
+    assert "note: a promotion waits until the guardrails (success, latency_ms) pass, too; they are not" in run.out
     assert "note: days are of full coverage; the steps of the ramp come on top" in run.out
 
 
 def test_a_rate_of_requests_says_that_it_counts_units(alone: CommandLine) -> None:
-    file = written(alone, "goal: {minimum_detectable_effect: 0.01}\n")
+    file = written(alone, "goal: {minimum_detectable_effect: 0.01}\nguardrails: []\n")
     (note,) = document(alone, file, "--baseline", "0.97")["notes"]
     assert note.startswith("success is of requests and planned with one of each unit")
     assert document(alone, file, "--metric-kind", "ratio", "--variance", "0.1")["notes"] == []

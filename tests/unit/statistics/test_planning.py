@@ -79,6 +79,11 @@ def test_a_ratio_of_users_that_repeat_needs_more_than_its_requests_say() -> None
     # A user's requests all fail or none: the variance is that of one request, times the size of users.
     variance = st.linearised_variance(2.0, 10.0, variance_m=16.0, variance_d=0.0, covariance=0.0)
     assert float(variance) == pytest.approx(0.2 * 0.8, rel=1e-14)
+    moments = [2.0, 10.0, 16.0, 4.0, 1.0]
+    for place in range(5):
+        for broken in (np.nan, np.inf):
+            m, d, v_m, v_d, cov = (broken if at == place else value for at, value in enumerate(moments))
+            assert np.isnan(st.linearised_variance(m, d, variance_m=v_m, variance_d=v_d, covariance=cov))
     assert np.isnan(st.linearised_variance(1.0, 0.0, variance_m=1.0, variance_d=0.0, covariance=0.0))
 
 
@@ -90,11 +95,20 @@ def test_no_effect_is_never_found_by_any_size() -> None:
 
 
 def test_without_variance_or_plan_nothing_is_said() -> None:
-    for planned in (st.planned_mean(0.0, 0.1), st.planned_mean(np.nan, 0.1), st.planned_proportion(0.9, 0.2)):
+    infinite = [
+        unit()._replace(effect=np.array(np.inf)),
+        unit()._replace(variance=np.array(np.inf)),
+        unit()._replace(test_variance=np.array(np.inf)),
+    ]
+    plans = (st.planned_mean(0.0, 0.1), st.planned_mean(np.nan, 0.1), st.planned_mean(1.0, np.inf), *infinite)
+    for planned in (*plans, st.planned_proportion(0.9, 0.2)):
         found = st.sequential_power(planned, 1000, alpha=ALPHA, r2=0.01)
         assert [bool(np.isnan(field)) for field in found] == [True] * 3
         assert np.isnan(st.sequential_units(planned, alpha=ALPHA, power=0.8, r2=0.01))
         assert np.isnan(st.fixed_power(planned, 1000, alpha=ALPHA))
+        assert np.isnan(st.fixed_units(planned, alpha=ALPHA, power=0.8))
+        assert np.isnan(st.group_units(planned, power=0.8, fractions=[0.5, 1.0], boundary=[2.8, 2.0]))
+        assert np.isnan(st.group_power(planned, 1000, fractions=[0.5, 1.0], boundary=[2.8, 2.0])).all()
 
 
 def test_the_sequence_needs_1_9_times_the_fixed_size_at_its_end_and_1_6_times_where_it_may_stop() -> None:

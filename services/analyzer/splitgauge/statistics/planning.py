@@ -1,6 +1,7 @@
-"""How many units a test needs, has power for, and still lacks, for fixed and sequential intervals.
+"""How many units a running test still lacks, and what it may still find, for fixed and sequential intervals.
 
-Owns power and its inverse. Must not know calendars: units become days where the traffic is known.
+Owns power at an end that is looked at once. Before the start, `sample_size` and what follows it plan whole tests. Must
+not know calendars: units become days where the traffic is known.
 """
 
 from typing import NamedTuple
@@ -46,7 +47,7 @@ def required_units(variance: ArrayLike, effect: ArrayLike, *, alpha: ArrayLike, 
     Returns: n per arm = 2 v (z_{1-alpha/2} + z_{power})^2 / effect^2, not rounded; inf where effect is 0, nan where
         variance or effect is.
     Raises: ContractError where alpha, power or variance is out of range, or shapes do not fit.
-    Assumes: a normal limit; the same variance in both arms. Sequential tests need about 1.9 times as many at the end.
+    Assumes: a normal limit; the same variance in both arms. Other tests and splits: `sample_size`, `sequential_power`.
     Source: textbook; equals statsmodels' NormalIndPower but for its far tail (2.4e-6).
 
         >>> round(float(required_units(1.0, 0.1, alpha=0.05, power=0.8)), 3)

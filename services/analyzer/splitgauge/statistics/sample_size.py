@@ -57,9 +57,10 @@ class PlannedEffect(NamedTuple):
 
     def per_root_unit(self) -> tuple[FloatArray, FloatArray]:
         """Size of the effect in true standard errors at one unit (they shrink with the root of units), and how many of
-        them the test takes for one; nan without variance."""
+        them the test takes for one; nan without variance, or where anything is infinite."""
         with np.errstate(all="ignore"):
-            noise = np.where(self.variance > 0, self.variance, np.nan)
+            known = (self.variance > 0) & np.isfinite(self.effect + self.variance + self.test_variance)
+            noise = np.where(known, self.variance, np.nan)
             return np.abs(self.effect) / np.sqrt(noise), np.sqrt(self.test_variance / noise)
 
 
@@ -155,13 +156,14 @@ def linearised_variance(
         >>> float(linearised_variance(0.5, 10.0, variance_m=0.6, variance_d=90.0, covariance=4.5).round(6))
         0.00375
     """
-    m, d, cov = floats("mean_m", mean_m), floats("mean_d", mean_d), floats("covariance", covariance)
-    v_m, v_d = non_negative("variance_m", variance_m), non_negative("variance_d", variance_d)
+    m, d, cov = _known("mean_m", mean_m), _known("mean_d", mean_d), _known("covariance", covariance)
+    v_m = _known("variance_m", non_negative("variance_m", variance_m))
+    v_d = _known("variance_d", non_negative("variance_d", variance_d))
     broadcastable(mean_m=m, mean_d=d, variance_m=v_m, variance_d=v_d, covariance=cov)
     base = np.where(d != 0, d, np.nan)
     ratio = m / base
     linearised: FloatArray = (v_m - 2 * ratio * cov + ratio**2 * v_d) / base**2
-    return np.maximum(linearised, 0.0)
+    return np.where(np.isfinite(linearised), np.maximum(linearised, 0.0), np.nan)
 
 
 @np.errstate(all="ignore")
@@ -172,7 +174,7 @@ def fixed_units(planned: PlannedEffect, *, alpha: ArrayLike, power: ArrayLike) -
         planned: shape (plans,).
         alpha: two-sided error after all corrections, in (0, 1). power: to find the effect, in (0, 1).
     Returns: (z_{1-alpha/2} sqrt(test_variance) + z_{power} sqrt(variance))^2 / effect^2, not rounded; inf where the
-        effect is 0, nan where the plan is; 0 where not even one unit is needed for so little power.
+        effect is 0, nan where the plan is or its variance is 0; 0 where so little power needs no unit.
     Raises: ContractError where alpha or power is out of range, or shapes do not fit.
     Assumes: a normal limit. The far tail (a significant result of the wrong sign) is not counted.
     Source: as the plans; with equal variances the textbook formula of `required_units`.
@@ -182,10 +184,9 @@ def fixed_units(planned: PlannedEffect, *, alpha: ArrayLike, power: ArrayLike) -
     """
     level, wanted = error_rates("alpha", alpha), error_rates("power", power)
     broadcastable(planned=planned.effect, alpha=level, power=wanted)
-    reach = special.ndtri(wanted) * np.sqrt(planned.variance) - special.ndtri(level / 2) * np.sqrt(
-        planned.test_variance
-    )
-    return np.where(planned.effect == 0, np.inf + 0 * reach, (np.maximum(reach, 0.0) / planned.effect) ** 2)
+    signal, scale = planned.per_root_unit()
+    reach = special.ndtri(wanted) - special.ndtri(level / 2) * scale
+    return np.where(signal == 0, np.inf, (np.maximum(reach, 0.0) / signal) ** 2)
 
 
 @np.errstate(all="ignore")
