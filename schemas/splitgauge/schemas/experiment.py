@@ -26,6 +26,9 @@ __all__ = [
 
 DAY_S = 86_400.0
 
+MAX_COUNT = 10**15
+"""Nobody has more units or requests, and JSON holds it exactly."""
+
 Consent = Literal["act", "recommend", "off"]
 """What the analyzer does when a step of the decision rule holds: decide, propose to a person, or only say so."""
 
@@ -72,8 +75,8 @@ class Guardrail(Specification):
 class Minimum(Specification):
     """What has to be there before a verdict."""
 
-    units: int = Field(default=100, ge=1, description="per variant")
-    requests: int = Field(default=100, ge=1, description="per variant")
+    units: int = Field(default=100, ge=1, le=MAX_COUNT, description="per variant")
+    requests: int = Field(default=100, ge=1, le=MAX_COUNT, description="per variant")
     duration_s: float = Field(default=DAY_S, ge=0, allow_inf_nan=False)
 
 
@@ -84,7 +87,7 @@ class RampStep(Specification):
     duration_s: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="before the next step, pauses left out"
     )
-    units: int = Field(default=100, ge=1, description="an arm's units in total before the next step")
+    units: int = Field(default=100, ge=1, le=MAX_COUNT, description="an arm's units in total before the next step")
 
 
 class Ramp(Specification):
@@ -161,7 +164,9 @@ class ExperimentSpecification(Specification):
     group_sequential: GroupSequential | None = Field(
         default=None, description="of the engine group_sequential; left out: five equal looks, O'Brien-Fleming type"
     )
-    planned_units: int = Field(default=5_000, ge=20, description="in the control and one challenger together")
+    planned_units: int = Field(
+        default=5_000, ge=20, le=MAX_COUNT, description="in the control and one challenger together"
+    )
     minimum: Minimum = Minimum()
     maximum_duration_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     attribution_window_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)

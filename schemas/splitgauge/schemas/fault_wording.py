@@ -23,14 +23,14 @@ _WORDS = {
     "finite_number": "has to be a finite number",
     "float_parsing": _NUMBER,
     "float_type": _NUMBER,
-    "greater_than": "has to be above {gt:g}",
-    "greater_than_equal": "has to be at least {ge:g}",
+    "greater_than": "has to be above {gt}",
+    "greater_than_equal": "has to be at least {ge}",
     "int_from_float": _WHOLE,
     "int_parsing": _WHOLE,
     "int_parsing_size": _WHOLE,
     "int_type": _WHOLE,
-    "less_than": "has to be below {lt:g}",
-    "less_than_equal": "has to be at most {le:g}",
+    "less_than": "has to be below {lt}",
+    "less_than_equal": "has to be at most {le}",
     "list_type": _LIST,
     "literal_error": "has to be one of {expected}",
     "model_attributes_type": _FIELDS,
@@ -44,6 +44,7 @@ _WORDS = {
     "too_short": "has to have at least {min_length} entries; it has {actual_length}",
     "tuple_type": _LIST,
 }
+_LONG = 10**20
 _SAID_BY_ITSELF = frozenset({"finite_number", "too_long", "too_short"})
 
 
@@ -62,8 +63,12 @@ def in_words(kind: str, message: str, context: Mapping[str, Any], value: object)
     if kind not in _WORDS:
         # Our own validators speak for themselves.
         return message.removeprefix("Value error, ")
-    said = _WORDS[kind].format(**context)
+    said = _WORDS[kind].format(**{name: _plain(limit) for name, limit in context.items()})
     return said if kind in _SAID_BY_ITSELF else f"{said}{_instead(kind, value)}"
+
+
+def _plain(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
 
 
 def _instead(kind: str, value: object) -> str:
@@ -73,6 +78,6 @@ def _instead(kind: str, value: object) -> str:
         return ", not an object"
     if isinstance(value, list | tuple):
         return ", not a list"
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | float):
         return f", not {encode(value).decode()}"
-    return ""
+    return f", not {value}" if isinstance(value, int) and abs(value) < _LONG else ""

@@ -133,7 +133,11 @@ class ReportData(EventData):
     unit: str | None = None
     experiment_id: str | None = None
     id: str | None = None
-    metrics: dict[str, float | bool] = Field(min_length=1)
+    metrics: dict[str, float | bool] = Field(
+        min_length=1,
+        description="by name. What the experiment does not declare is accepted, counts nowhere, and becomes a dead "
+        "letter (`unknown-metric`) when the report is folded",
+    )
 
 
 class ReportObservationData(EventData):

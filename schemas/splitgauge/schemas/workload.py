@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
+from splitgauge.schemas.codec import MAX_SAFE_INTEGER
 from splitgauge.schemas.model import Specification, Title
 
 __all__ = ["Overrides", "Price", "SystemPrompt", "Workload", "WorkloadConfiguration", "WorkloadId"]
@@ -29,7 +30,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, 5.6.2: what a header's name is made of."""
 
 WorkloadId = (
-    Annotated[int, Field(ge=0, strict=True)]
+    Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER, strict=True)]
     | Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
 )
 """A number or a name. `42` and `"42"` are the same workload."""

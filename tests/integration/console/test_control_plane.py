@@ -247,6 +247,22 @@ class TestLifecycle:
         assert problem(answer) == (409, "illegal-step", "experiment e1")
         assert answer.body["remedy"] == "Legal now: complete, pause, promote, roll-back, weights"
 
+    async def test_weights_whose_sum_no_float_holds_count_by_their_ratios(self, defined: Api) -> None:
+        variants = [
+            {"name": name, "workload_id": workload_id, "weight": 1e308}
+            for name, workload_id in (("control", 42), ("challenger", 57))
+        ]
+        assert (await defined.post("/ab-tests", {**EXPERIMENT, "id": "e1", "variants": variants})).status == 201
+        assert (await defined.post("/ab-tests/e1/activate")).status == 200
+        weighted = await defined.call("PUT", "/ab-tests/e1/weights", {"control": 1.5e308, "challenger": 0.5e308})
+        assert [variant["traffic_percent"] for variant in weighted.body["variants"]] == [75, 25]
+
+    @pytest.mark.parametrize("weight", ["5", True, None])
+    async def test_weights_are_numbers(self, active: Api, weight: object) -> None:
+        refused = await active.call("PUT", "/ab-tests/e1/weights", {"control": 1, "challenger": weight})
+        assert (refused.status, refused.body["where"]) == (422, "/challenger")
+        assert refused.body["detail"].startswith("has to be a number, not ")
+
     async def test_second_experiment_on_a_busy_base_workload(self, active: Api) -> None:
         await active.post("/ab-tests", {**EXPERIMENT, "id": "e2"})
         answer = await active.post("/ab-tests/e2/activate")

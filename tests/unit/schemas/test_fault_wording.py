@@ -34,6 +34,8 @@ def faults(model: type[BaseModel], value: object) -> list[tuple[str, str]]:
         ({"planned_units": True}, "/planned_units", "has to be a whole number, not true"),
         ({"planned_units": "5000"}, "/planned_units", "has to be a whole number, not text"),
         ({"planned_units": 5000.5}, "/planned_units", "has to be a whole number, not 5000.5"),
+        ({"planned_units": 10**400}, "/planned_units", "has to be at most 1000000000000000"),
+        ({"base_workload_id": 10**400}, "/base_workload_id", "has to be at most 9007199254740991"),
         ({"planned_units": 19}, "/planned_units", "has to be at least 20, not 19"),
         ({"minimum": {"duration_s": "5"}}, "/minimum/duration_s", "has to be a number, not text"),
         ({"minimum": {"duration_s": float("inf")}}, "/minimum/duration_s", "has to be a finite number"),

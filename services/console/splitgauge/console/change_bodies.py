@@ -29,5 +29,5 @@ class RollBack(Reason):
     variant: Name | None = None
 
 
-Weights = dict[Name, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+Weights = dict[Name, Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]]
 """A weight for every variant: any non-negative numbers; only their ratios count."""

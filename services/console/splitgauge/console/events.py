@@ -60,7 +60,11 @@ def events_router(log: EventLog) -> APIRouter:
 
     @routes.post("/api/v1/events", status_code=202, summary="Append request and report events", openapi_extra=_OPENAPI)
     async def append_events(request: Request) -> JSONResponse:
-        """Answers with the place of every event, once all are durable."""
+        """Answers with the place of every event, once all are durable; what they mean is judged after that.
+
+        A report of a metric that its experiment does not declare is a 202 too, counts nowhere, and becomes a dead
+        letter with the reason `unknown-metric`.
+        """
         records = read_events(await _body(request), content_type=request.headers.get("content-type", ""))
         places: list[dict[str, Any]] = [{} for _ in records]
         for topic in (REQUESTS, REPORTS):

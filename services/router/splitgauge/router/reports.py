@@ -71,7 +71,7 @@ def read_submitted(document: object) -> list[Submitted]:
             reports.append(Submitted.model_validate(item))
         except ValidationError as exc:
             where, fault = first_fault(exc, item)
-            remedy = "See POST /api/v1/reports in the API's description"
+            remedy = "A report has `token` or `unit`, `metrics` by name, and if wanted `id`, `time` and `experiment`"
             raise ContractError(fault, where=f"/{index}{where}", remedy=remedy) from exc
     return reports
 
