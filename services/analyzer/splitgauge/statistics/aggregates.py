@@ -224,7 +224,7 @@ def _quotient(numerator: int, denominator: int) -> float:
 
 
 def _scales(name: str, scale: int | Sequence[int], size: int) -> Sequence[int]:
-    column = _whole(name, [scale] * size if isinstance(scale, int) else scale, size)
+    column = _whole(name, scale if isinstance(scale, Sequence | np.ndarray) else [scale] * size, size)
     _refuse_below(name, column, 1)
     return column
 

@@ -191,6 +191,8 @@ def _theta(control: _Linear, treatment: _Linear) -> FloatArray:
     """Slope of y on x over the units of both arms, about the mean of each epoch."""
     n_c, n_t = counts("control.n", control.cells.n), counts("treatment.n", treatment.cells.n)
     v_c, v_t = non_negative("control.var_x", control.var_x), non_negative("treatment.var_x", treatment.var_x)
+    for name, arm in (("control.variance", control), ("treatment.variance", treatment)):
+        non_negative(name, arm.cells.variance)
     y_c, y_t = control.cells.value, treatment.cells.value
     broadcastable(control=n_c, treatment=n_t, control_var_x=v_c, treatment_var_x=v_t)
     # The same epochs as in combine_epochs.

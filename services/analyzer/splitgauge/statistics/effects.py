@@ -74,7 +74,7 @@ def relative_effect(control: Arm, treatment: Arm) -> Effect:
         (0.05, 0.023144)
     """
     v_c, v_t = _variances(control, treatment)
-    base = where_known(control.mean != 0, control.mean)
+    base = where_known((control.mean != 0) & np.isfinite(control.mean), control.mean)
     value = (treatment.mean - base) / np.abs(base)
     # Ratios before squares: base**4 would overflow or vanish long before the result does.
     se = np.hypot(np.sqrt(v_t) / base, np.sqrt(v_c) / base * (treatment.mean / base))
@@ -121,13 +121,14 @@ def usable(effect: Effect) -> tuple[FloatArray, FloatArray]:
 def known_se(effect: Effect) -> FloatArray:
     """Standard error of an effect as in `usable`, for engines that do not ask for units."""
     se = non_negative("effect.se", effect.se)
+    broadcastable(value=effect.value, se=se)
     return where_known((se > 0) & np.isfinite(se + effect.value), se)
 
 
 def _variances(control: Arm, treatment: Arm) -> tuple[FloatArray, FloatArray]:
     v_c = non_negative("control.mean_variance", control.mean_variance)
     v_t = non_negative("treatment.mean_variance", treatment.mean_variance)
-    broadcastable(control=v_c, treatment=v_t)
+    broadcastable(control=control.mean, control_variance=v_c, treatment=treatment.mean, treatment_variance=v_t)
     return v_c, v_t
 
 

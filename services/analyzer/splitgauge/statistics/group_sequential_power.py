@@ -94,6 +94,7 @@ def group_units(
         floats("boundary", boundary),
         floats("fractions", fractions),
     )
+    group_sequential_stopping(fractions, bounds)  # refuses what is no design, before anything is made of it
     signal, scale = planned.per_root_unit()
     shape = broadcastable(planned=signal, power=wanted)
     powers, scales = np.broadcast_to(wanted, shape), np.broadcast_to(scale, shape)

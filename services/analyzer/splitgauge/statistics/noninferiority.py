@@ -18,6 +18,7 @@ from splitgauge.statistics.arguments import (
     error_rates,
     non_negative,
     positive,
+    require,
     signs,
 )
 from splitgauge.statistics.confidence_sequence import mixture_variance, one_sided_sequence
@@ -180,6 +181,8 @@ def rare_rate_guardrail(
     )
     d, level = positive("margin", margin), error_rates("alpha", alpha)
     broadcastable(n_control=n_c, failures_control=f_c, n_treatment=n_t, failures_treatment=f_t, margin=d, alpha=level)
+    require("failures_control", f_c, f_c <= n_c, "the sum of failure shares is at most n")
+    require("failures_treatment", f_t, f_t <= n_t, "the sum of failure shares is at most n")
     lower = rate_sequence(n_c, f_c, alpha=level / 2).lower
     upper = rate_sequence(n_t, f_t, alpha=level / 2).upper
     return RareRateGuardrail(*aligned(lower, upper, upper - lower, np.asarray(upper - lower < d)))

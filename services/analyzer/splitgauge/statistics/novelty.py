@@ -121,7 +121,7 @@ def novelty_moments(
     size = len(n)
     units = _row("n", n, size)
     scales, d_scales = (
-        _row(name, [given] * size if isinstance(given, int) else given, size)
+        _row(name, given if isinstance(given, Sequence | np.ndarray) else [given] * size, size)
         for name, given in (("scale", scale), ("d_scale", d_scale))
     )
     for name, column, least in (("n", units, 0), ("scale", scales, 1), ("d_scale", d_scales, 1)):

@@ -19,6 +19,7 @@ from splitgauge.statistics.arguments import (
     counts,
     error_rates,
     floats,
+    non_negative,
     positive,
     require,
 )
@@ -154,10 +155,16 @@ def quantile_ranks_sequence(
     def within(s: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         return np.asarray(rate_log_mixture(logit, units, s, c) < threshold)
 
+    def reached(s: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        return np.asarray(rate_log_mixture(logit, units, s, c) >= threshold)
+
     centre, none, all_ = units * p, np.zeros(shape), units + 0.0
     lower = np.floor(crossing(within, none, centre)) + 1
     upper = np.ceil(crossing(within, all_, centre))
-    return QuantileRanks(_rank(units, p), np.where(within(none), np.nan, lower), np.where(within(all_), np.nan, upper))
+    # Not "where it is not within": a mixture that is nan has reached nothing.
+    return QuantileRanks(
+        _rank(units, p), np.where(reached(none), lower, np.nan), np.where(reached(all_), upper, np.nan)
+    )
 
 
 @np.errstate(all="ignore")
@@ -182,7 +189,7 @@ def design_effect(cells: Cells, n: ArrayLike, *, rate: ArrayLike | None = None) 
     """
     values, clusters = counts("n", n), counts("cells.n", cells.n)
     share = np.asarray(cells.value) if rate is None else error_rates("rate", rate)
-    variance = floats("cells.variance", cells.variance)
+    variance = non_negative("cells.variance", cells.variance)
     broadcastable(cells=clusters, variance=variance, rate=share, n=values)
     independent = np.where((share > 0) & (share < 1), share * (1 - share), np.nan) / values
     found = variance / clusters / independent

@@ -80,7 +80,14 @@ def guarded(control: Cells, treatment: Cells) -> tuple[Cells, Cells]:
     """
     n_c, n_t = counts("n", control.n), counts("n", treatment.n)
     v_c, v_t = non_negative("variance", control.variance), non_negative("variance", treatment.variance)
-    broadcastable(control=n_c, treatment=n_t, control_variance=v_c, treatment_variance=v_t)
+    broadcastable(
+        control=n_c,
+        treatment=n_t,
+        control_value=floats("value", control.value),
+        treatment_value=floats("value", treatment.value),
+        control_variance=v_c,
+        treatment_variance=v_t,
+    )
     pooled = ((n_c - 1) * v_c + (n_t - 1) * v_t) / (n_c + n_t - 2)
     pooled = np.where((n_c >= 2) & (n_t >= 2), pooled, np.nan)
     # fmax passes a nan over: pooled is nan where there is nothing to pool.
