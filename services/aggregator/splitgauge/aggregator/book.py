@@ -92,14 +92,16 @@ class Book:
                 if epoch != data.epoch:
                     self.tally.foreign += 1
                 else:
-                    if at_us - row[FIRST_AT] > self._early_us:
+                    late = at_us - row[FIRST_AT] > self._early_us
+                    if late:
                         set_early_apart(row, self.layout)
-                    elif row[FLAGS] & RETURNED and self.layout.early_requests is not None:
+                    flags = row[FLAGS]
+                    if flags & RETURNED and not late and self.layout.early_requests is not None:
                         row[self.layout.early_requests] += 1
                     row[REQUESTS] += 1
                     if variant != data.variant:
-                        row[FLAGS] |= CROSSOVER
-                    if not row[FLAGS] & CROSSOVER:
+                        flags = row[FLAGS] = flags | CROSSOVER
+                    if not flags & CROSSOVER:
                         start_us = bucket_start(at_us, clock.now_us or 0)
         self.activity.given[data.caller, data.variant, data.reason, start_us].append(at_us)
         return new
@@ -123,14 +125,15 @@ class Book:
             elif cohorts.keys[row[CELL]].epoch != data.epoch:
                 self.tally.foreign += 1
             else:
-                if not row[FLAGS] & CROSSOVER:
+                flags = row[FLAGS]
+                if not flags & CROSSOVER:
                     start_us, epoch = bucket_start(request.at_us, clock.now_us or 0), data.epoch
                 cohorts.add_outcome(data.unit_id, row, values)
                 limits = self.layout.limit_values(values) if self.layout.limits else ()
                 if limits:
                     cohorts.add(data.unit_id, cohorts.units[data.unit_id], limits)
                 # Where the request is late, its assignment has set the early part apart.
-                if row[FLAGS] & RETURNED and request.at_us - row[FIRST_AT] <= self._early_us:
+                if flags & RETURNED and request.at_us - row[FIRST_AT] <= self._early_us:
                     cohorts.add_early(data.unit_id, (*enumerate(values), *limits))
         self.activity.ended[data.caller, data.variant, status, start_us, epoch].append(values)
 
