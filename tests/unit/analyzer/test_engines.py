@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from look_stories import HOUR_S, Story, Units, cohort, mean, rate, window
+from look_stories import EXPERIMENT, HOUR_S, PERSON, Story, Units, cohort, mean, rate, window
+from splitgauge.experiments.commands import reweight_experiment
 from splitgauge.schemas.analysis import AnalysisData, Comparison
 from splitgauge.schemas.tables import Cell, WindowData
 from splitgauge.statistics import group_sequential_boundaries, rate_ratio_sequence
@@ -318,6 +319,20 @@ def test_units_that_leave_take_no_look_back() -> None:
     fewer = story.accepted(at_size(590, 0.3)).data
 
     assert fewer.state == first.state
+
+
+@pytest.mark.parametrize("engine", ["fixed", "group_sequential"])
+def test_arm_without_traffic_takes_no_part_in_planned_looks(engine: str) -> None:
+    """b has no traffic any more, and fewer units than are planned: it holds no look up, and stays undecided."""
+    story = Story(challengers=("a", "b"), goal=goal_of(engine), planned_units=6000)
+    story.decide(lambda registry: reweight_experiment(registry, EXPERIMENT, {"control": 1, "a": 1, "b": 0}, PERSON))
+    early = {name: arm(200, 60) for name in ("control", "a", "b")}
+    data = story.look(window(early, {"control": arm(2800, 840), "a": arm(2800, 560)})).data
+
+    assert [list(look.results) for look in data.state.planned_looks] == [["a"]]
+    assert (data.verdict.step, data.verdict.variant) == (10, None)
+    assert data.verdict.not_promotable_because is not None
+    assert data.verdict.not_promotable_because.startswith("a leads, but is not shown to be better than b")
 
 
 # fixed

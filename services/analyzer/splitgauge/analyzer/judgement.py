@@ -172,10 +172,12 @@ def _planned_sentence(findings: Findings, goal: Comparison) -> str:
         f"; equal arms would differ that much with a chance of {p_value(result.adjusted_p)}, and "
         f"{state.specification.alpha:g} or less decides"
     )
-    return text if taken.number == taken.planned else f"{text}; {_next_look(findings, goal)}"
+    return text if no_look_is_left(findings) else f"{text}; {_next_look(findings, goal)}"
 
 
 def _next_look(findings: Findings, goal: Comparison) -> str:
+    if no_look_is_left(findings):
+        return "no planned look is left"
     specification = findings.state.specification
     taken = findings.carried.planned_looks[-1].number if findings.carried.planned_looks else 0
     planned = specification.planned_looks.looks if goal.engine == "group_sequential" else (1.0,)
