@@ -8,7 +8,7 @@ arm) as `effect.value`. What follows from a kind, what breaks it and which extre
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -112,10 +112,10 @@ def _array(value: Any) -> Any:
 
 def result_fields(result: Any) -> dict[str, Any]:
     """The arrays of a result by name, those of composite fields as `control.value`."""
-    if not isinstance(result, tuple):
+    if not issubclass(type(result), tuple):
         return {"": result}
     found: dict[str, Any] = {}
-    parts = cast("tuple[Any, ...]", result)
+    parts: list[Any] = list(result)
     names: Iterable[str] = getattr(result, "_fields", map(str, range(len(parts))))
     for name, value in zip(names, parts, strict=True):
         found |= {f"{name}.{rest}".strip("."): inner for rest, inner in result_fields(value).items()}
@@ -645,9 +645,7 @@ TABLE: dict[str, Row] = {
         {"cells": st.Cells},
     ),
     "histogram_of": Row(st.histogram_of, {"values": ([1.0, 2.0], "free")}, by_element=False),
-    "merged": Row(
-        lambda histograms: st.merged(*histograms), {"histograms": ([st.histogram_of([1.0])], "free")}, by_element=False
-    ),
+    "merged": Row(_merged, {"histograms": ([st.histogram_of([1.0])], "free")}, by_element=False),
     "bucket_of": Row(st.bucket_of, {"values": (1.0, "free")}, by_element=False),
     "bucket_edges": Row(st.bucket_edges, {"buckets": (65472, "free")}, by_element=False),
     "representative": Row(st.representative, {"buckets": (65472, "free")}, by_element=False),
