@@ -32,6 +32,10 @@ __all__ = ["Curve", "Plan", "PlannedTest", "Procedure", "in_days", "make_plan"]
 
 _FEWEST_PLANNED = 20
 """The fewest planned_units that a specification takes."""
+_RARE_OUTCOMES = 25
+"""Units with a rate's rarer outcome in both arms together, before which the analyzer concludes nothing from it."""
+_LOOKS_APART = 0.001
+"""Part of the planned units; looks closer than this only repeat each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ def _sequential(assumptions: Assumptions, planned_units: int, earliest: int) -> 
 
 
 def _group_sequential(assumptions: Assumptions, earliest: int) -> Procedure:
-    looks, power = assumptions.looks, assumptions.power
+    looks, power, first = assumptions.looks, assumptions.power, float(earliest)
 
     def planned(effects: FloatArray) -> PlannedEffect:
         return _planned(assumptions, effects, "guarded")
@@ -221,20 +225,25 @@ def _group_sequential(assumptions: Assumptions, earliest: int) -> Procedure:
             fractions, alpha=assumptions.level, spending=looks.spending, phi=2.0 if looks.phi is None else looks.phi
         ).boundary
 
-    whole = boundary(looks.looks)
-    needed = float(
-        group_units(planned(np.array(assumptions.effect)), power=power, fractions=looks.looks, boundary=whole)
-    )
-    # Looks before anything may be decided are not taken.
-    taken = (*(look for look in looks.looks[:-1] if look * max(needed, earliest) >= earliest), 1.0)
+    effect = planned(np.array(assumptions.effect))
+    needed = float(group_units(effect, power=power, fractions=looks.looks, boundary=boundary(looks.looks)))
+    taken = _taken(looks.looks, min(_comparable(assumptions) / max(needed, 1.0), 1.0))
     bounds = boundary(taken)
     return Procedure(
         "group_sequential",
         f"group sequential, {len(taken)} look{'s' if len(taken) > 1 else ''}",
         lambda effects: group_units(planned(effects), power=power, fractions=taken, boundary=bounds),
         lambda effects, n: group_power(planned(effects), n, fractions=taken, boundary=bounds).by_end,
-        lambda effect, n: float(group_power(planned(np.array(effect)), n, fractions=taken, boundary=bounds).mean_units),
+        lambda effect, n: float(
+            group_power(planned(np.array(effect)), n, fractions=taken, boundary=bounds, earliest_n=first).mean_units
+        ),
     )
+
+
+def _taken(looks: tuple[float, ...], first: float) -> tuple[float, ...]:
+    """The looks where none is taken before `first`, a part of the planned units: those that are due wait, as one."""
+    later = tuple(look for look in looks if look - first > _LOOKS_APART)
+    return looks if first <= looks[0] else (first, *later)
 
 
 def _planned(assumptions: Assumptions, effects: FloatArray, test: str) -> PlannedEffect:
@@ -246,11 +255,19 @@ def _planned(assumptions: Assumptions, effects: FloatArray, test: str) -> Planne
     return planned_proportion(base, np.clip(effects, -base, 1 - base), share=share, test=test)
 
 
-def _earliest(assumptions: Assumptions) -> int:
+def _comparable(assumptions: Assumptions) -> float:
+    """Units before which no look is taken: the minimum in each arm, and enough of a rate's rarer outcome."""
     share = assumptions.challenger_share
     by_arms = assumptions.minimum_units / min(share, 1 - share)
+    if assumptions.variance is not None or assumptions.baseline is None:
+        return by_arms
+    return max(by_arms, _RARE_OUTCOMES / min(assumptions.baseline, 1 - assumptions.baseline))
+
+
+def _earliest(assumptions: Assumptions) -> int:
+    """Units before which nothing is decided: those, and what comes in the minimum duration."""
     coming = max(assumptions.minimum_days - assumptions.waiting_days, 0.0) * (assumptions.units_per_day or 0.0)
-    return math.ceil(_exact(max(by_arms, coming * assumptions.pair_share)))
+    return math.ceil(_exact(max(_comparable(assumptions), coming * assumptions.pair_share)))
 
 
 def _farthest(assumptions: Assumptions) -> float:

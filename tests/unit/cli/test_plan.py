@@ -193,6 +193,17 @@ def test_the_example_of_the_readme(alone: CommandLine) -> None:
     assert "split 80/20, alpha 0.05, power 0.8" in run.out
 
 
+def test_planned_looks_that_come_too_early_are_taken_as_one(alone: CommandLine) -> None:
+    # 25 units with the rarer outcome, which 1 in 50 has, are 1,250 units: of some 1,380 only the last look comes later.
+    found = document(alone, "--metric-kind", "proportion", "--baseline", "0.02", "--effect", "0.03")
+    assert found["earliest_units"] == 1250
+    assert found["tests"][2]["label"] == "group sequential, 2 looks"
+    # A minimum duration lets looks be taken and only keeps the decision waiting.
+    waiting = document(alone, *MEAN, "--units-per-day", "3000")["tests"][2]
+    assert waiting["label"] == "group sequential, 5 looks"
+    assert 3000 < waiting["expected_units"] < waiting["units"]
+
+
 def test_a_huge_effect_is_found_at_the_first_look(alone: CommandLine) -> None:
     run = alone.run("plan", "--metric-kind", "proportion", "--baseline", "0.4", "--effect", "0.5", "--png", "p.png")
     assert run.status == 0, run.err

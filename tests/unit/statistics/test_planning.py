@@ -247,6 +247,19 @@ def test_a_guarded_group_sequential_test_is_one_with_wider_boundaries() -> None:
         assert float((stops.above + stops.below).sum()) == pytest.approx(0.8, rel=1e-9)
 
 
+def test_a_group_sequential_test_that_crosses_early_waits_for_its_earliest_end() -> None:
+    boundary = st.group_sequential_boundaries(FRACTIONS, alpha=ALPHA).boundary
+    drift = float(unit().per_root_unit()[0]) * np.sqrt(3000)
+    stops = st.group_sequential_stopping(FRACTIONS, boundary, drift=drift)
+    ends = np.maximum(np.array(FRACTIONS) * 3000, 2000)
+    mean = (stops.above + stops.below) @ ends + (1 - (stops.above + stops.below).sum()) * 3000
+    found = st.group_power(unit(), 3000, fractions=FRACTIONS, boundary=boundary, earliest_n=[0.0, 2000.0, 4000.0])
+    assert found.mean_units[1] == pytest.approx(float(mean), rel=1e-12)
+    assert found.mean_units[0] < found.mean_units[1]
+    assert found.mean_units[2] == pytest.approx(4000.0, rel=1e-12)
+    assert np.ptp(found.by_end) == 0
+
+
 def test_group_sequential_plans_without_effect_or_variance() -> None:
     boundary = st.group_sequential_boundaries(FRACTIONS, alpha=ALPHA).boundary
     plans = st.planned_mean([1.0, 0.0, np.nan], [0.0, 0.1, 0.1])
@@ -282,6 +295,10 @@ def test_days_are_units_over_the_arms_share_of_the_traffic() -> None:
         (lambda: st.detectable_effect(special.ndtr, power=0.8, largest=0.0), "largest"),
         (lambda: st.group_power(unit(), -1.0, fractions=[0.5, 1.0], boundary=[2.2, 2.1]), "n"),
         (lambda: st.group_power(unit(), 9.0, fractions=[0.5, 1.0], boundary=[2.2]), "boundary"),
+        (
+            lambda: st.group_power(unit(), 9.0, fractions=[1.0], boundary=[2.0], earliest_n=np.inf),
+            "earliest_n",
+        ),
         (lambda: st.group_units(unit(), power=0.8, fractions=[1.0, 0.5], boundary=[2.2, 2.1]), "fractions"),
         (lambda: st.group_units(unit(), power=1.0, fractions=[0.5, 1.0], boundary=[2.2, 2.1]), "power"),
         (lambda: st.duration_days(-1.0, units_per_day=1.0), "units"),

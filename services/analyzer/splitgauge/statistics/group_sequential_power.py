@@ -16,7 +16,9 @@ from splitgauge.statistics.arguments import (
     broadcastable,
     error_rates,
     floats,
+    non_negative,
     positive,
+    require,
 )
 from splitgauge.statistics.crossing import crossing
 from splitgauge.statistics.group_sequential import group_sequential_stopping
@@ -36,7 +38,12 @@ class GroupPower(NamedTuple):
 
 @np.errstate(all="ignore")
 def group_power(
-    planned: PlannedEffect, n: ArrayLike, *, fractions: Sequence[float] | FloatArray, boundary: ArrayLike
+    planned: PlannedEffect,
+    n: ArrayLike,
+    *,
+    fractions: Sequence[float] | FloatArray,
+    boundary: ArrayLike,
+    earliest_n: ArrayLike = 0.0,
 ) -> GroupPower:
     """Power and mean stopping time of a two-sided group-sequential test.
 
@@ -44,29 +51,36 @@ def group_power(
         planned: shape (plans,); "guarded", as the engine takes its variances. Effect 0 gives the false positives.
         n: units of both arms together at information 1, above 0.
         fractions, boundary: of the looks, shape (looks,), from `group_sequential_boundaries`.
+        earliest_n: units before which a test that has crossed does not end (a minimum duration), at least 0.
     Returns: `GroupPower`; nan where the variance is 0.
-    Raises: ContractError where n, fractions or boundary is out of range, or shapes do not fit.
+    Raises: ContractError where n, fractions, boundary or earliest_n is out of range, or shapes do not fit.
     Assumes: a normal limit.
     Source: `group_sequential_stopping`.
 
         >>> from splitgauge.statistics import group_sequential_boundaries, planned_mean
         >>> looks = [0.2, 0.4, 0.6, 0.8, 1.0]
         >>> boundary = group_sequential_boundaries(looks, alpha=0.05).boundary
-        >>> found = group_power(planned_mean(25.0, 0.5), 3227, fractions=looks, boundary=boundary)
+        >>> found = group_power(planned_mean(25.0, 0.5), 3217, fractions=looks, boundary=boundary)
         >>> float(found.by_end.round(3)), round(float(found.mean_units))
-        (0.801, 2592)
+        (0.8, 2586)
     """
     size, bounds = positive("n", n), floats("boundary", boundary)
+    first = non_negative("earliest_n", earliest_n)
+    require("earliest_n", first, np.isfinite(first), "it is finite")
+    group_sequential_stopping(fractions, bounds)  # refuses what is no design, also where there are no plans
     signal, scale = planned.per_root_unit()
-    shape = broadcastable(planned=signal, n=size)
-    drifts, scales = np.broadcast_to(signal * np.sqrt(size), shape), np.broadcast_to(scale, shape)
-    by_end, mean_fraction = np.full(shape, np.nan), np.full(shape, np.nan)
+    shape = broadcastable(planned=signal, n=size, earliest_n=first)
+    sizes, scales, firsts = (np.broadcast_to(array, shape) for array in (size, scale, first))
+    drifts = np.broadcast_to(signal * np.sqrt(size), shape)
+    by_end, mean_units = np.full(shape, np.nan), np.full(shape, np.nan)
     for guard in np.unique(scales[np.isfinite(scales)]):
         these = scales == guard
         found = group_sequential_stopping(fractions, bounds * guard, drift=drifts[these])
-        by_end[these] = (found.above + found.below).sum(axis=-1)
-        mean_fraction[these] = found.expected_fraction
-    return GroupPower(by_end, np.asarray(mean_fraction * size))
+        stops = found.above + found.below
+        by_end[these] = stops.sum(axis=-1)
+        ends = np.maximum(np.asarray(fractions) * sizes[these][:, None], firsts[these][:, None])
+        mean_units[these] = (stops * ends).sum(axis=-1) + (1 - by_end[these]) * ends[:, -1]
+    return GroupPower(by_end, mean_units)
 
 
 @np.errstate(all="ignore")
