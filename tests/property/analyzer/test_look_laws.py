@@ -1,11 +1,12 @@
 """Laws of looks, for any numbers: a verdict is a function of its inputs, and knows neither order nor arm names."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from look_stories import HOUR_S, Story, cell, sums, window
 from splitgauge.analyzer import Look, is_worth_logging, propose
-from splitgauge.schemas.analysis import AnalysisData, Comparison
+from splitgauge.schemas.analysis import AnalysisData, Comparison, PlannedLook
 from splitgauge.schemas.tables import Cell, MetricSums, WindowData
 
 COSTLY = settings(max_examples=30)
@@ -148,6 +149,52 @@ def test_order_of_challengers_changes_no_comparison(control: Cell, other: Cell, 
 
     assert _by_name(turned) == _by_name(straight)
     assert (turned.health.state, turned.health.missing_log_e) == (straight.health.state, straight.health.missing_log_e)
+
+
+@COSTLY
+@given(windows(epochs=2), st.sampled_from(["asymptotic", "rare", "bayes"]))
+def test_p_and_interval_agree(data: WindowData, engine: str) -> None:
+    goal = {"metric": "correct", "engine": engine}
+    policy = {"expected_loss_threshold": 0.01}
+    found = _goal(two_guardrails(goal=goal, policy=policy).look(data))
+    low, high = found.sequential_lower, found.sequential_upper
+
+    if found.sequential_p is not None:
+        excludes = (low is not None and low > 0) or (high is not None and high < 0)
+        assert (found.sequential_p < 0.05) == excludes or found.sequential_p == pytest.approx(0.05, rel=1e-9)
+
+
+@COSTLY
+@given(windows())
+def test_swapped_arms_turn_the_rate_ratio_over(data: WindowData) -> None:
+    [cells] = data.epochs.values()
+    swapped = data.model_copy(
+        update={"epochs": {"1": {"control": cells["challenger"], "challenger": cells["control"]}}}
+    )
+    goal = {"metric": "correct", "engine": "rare"}
+    there, back = (_goal(two_guardrails(goal=goal).look(seen)) for seen in (data, swapped))
+
+    assert there.sequential_p == pytest.approx(back.sequential_p)
+    assert there.counted is not None
+    assert back.counted is not None
+    assert there.counted.outcome == back.counted.outcome
+    if there.counted.rate_ratio and back.counted.rate_ratio:
+        assert there.counted.rate_ratio * back.counted.rate_ratio == pytest.approx(1)
+    if there.sequential_lower is not None and back.sequential_upper is not None:
+        assert (1 + there.sequential_lower) * (1 + back.sequential_upper) == pytest.approx(1)
+
+
+@COSTLY
+@given(st.lists(windows(), min_size=2, max_size=4), st.sampled_from(["fixed", "group_sequential"]))
+def test_planned_looks_that_were_taken_stand(seen: list[WindowData], engine: str) -> None:
+    """Whatever comes later, also less than before: nothing of them changes, and none is taken twice."""
+    story = two_guardrails(goal={"metric": "correct", "engine": engine}, planned_units=300, minimum={"units": 5})
+    before: list[PlannedLook] = []
+    for number, data in enumerate(seen):
+        looks = story.accepted(data, at_s=10 + number).data.state.planned_looks
+        assert looks[: len(before)] == before
+        assert [look.number for look in looks] == sorted({look.number for look in looks})
+        before = looks
 
 
 def _goal(look: Look) -> Comparison:
