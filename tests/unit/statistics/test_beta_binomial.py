@@ -71,6 +71,30 @@ def test_the_interval_of_the_difference_holds_its_probability(
     np.testing.assert_allclose([found.lower, found.upper], [lower, upper], rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("control", "treatment"),
+    [
+        ((0.0039, 4.0), (1_183_104.2, 5.7)),
+        ((0.0017, 4.7), (3_728_620.2, 8.4)),
+        ((0.02, 30.0), (0.02, 20.0)),
+        ((0.05, 0.02), (0.3, 0.001)),
+        ((2.0, 0.3), (0.5, 900.0)),
+    ],
+)
+def test_the_interval_holds_its_probability_where_priors_put_nearly_all_on_one_end(
+    control: tuple[float, float], treatment: tuple[float, float]
+) -> None:
+    found = posterior(0, 0, 0, 0, prior_control=control, prior_treatment=treatment)
+    generator, draws = np.random.default_rng(5), 400_000
+    difference = generator.beta(*treatment, draws) - generator.beta(*control, draws)
+    five_errors = 5 * np.sqrt(0.025 * 0.975 / draws)
+    # A bound is right to 1e-8 of the standard deviation, and around 0 much may lie within that.
+    close = 1e-8 * difference.std()
+    for bound, tail in ((float(found.lower), difference), (-float(found.upper), -difference)):
+        assert np.mean(tail < bound - close) < 0.025 + five_errors
+        assert np.mean(tail <= bound + close) > 0.025 - five_errors
+
+
 def test_the_intervals_of_the_rates_are_the_quantiles_of_their_betas() -> None:
     found = posterior(1000, 100, 500, 499, prior_control=(2.0, 5.0), prior_treatment=(0.5, 0.5))
     np.testing.assert_allclose(special.betainc(102, 905, [found.lower_control, found.upper_control]), [0.025, 0.975])

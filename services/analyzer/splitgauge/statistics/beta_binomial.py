@@ -39,9 +39,10 @@ _LEAST_PRIOR = 1e-3  # below it the tails on the scale of logits are longer than
 _FAR = 1e4  # logits
 _REMEMBERED = 64  # comparisons in one call up to which results are kept for the next look
 _BLOCK = 1024  # comparisons at a time: each has some 100 nodes
-_NEWTON_STEPS = 60
+_NEWTON_STEPS = 100  # at most; halvings alone would need 60
 _NEGLIGIBLE = 1e-25
-_SETTLED = 1e-8  # standard deviations: the step squares it
+_LEAST = 1e-290
+_SETTLED = 1e-8  # standard deviations: a step of Newton's squares what is left
 
 
 class BetaPosterior(NamedTuple):
@@ -94,7 +95,9 @@ def beta_binomial_posterior(
         alpha: of the credible intervals, in (0, 1).
         direction: +1 where up is good, -1 where down is good.
         prior_control, prior_treatment: (a, b) of the Beta prior of each rate, at least 0.001 each; (1, 1) is uniform.
-    Returns: `BetaPosterior`, never nan. Small probabilities and losses are accurate relative to themselves.
+    Returns: `BetaPosterior`, never nan. Small probabilities and losses are accurate relative to themselves, the bounds
+        of the difference to 1e-8 of its standard deviation. About 1 ms a comparison (one alone 10 ms); results of calls
+        with up to 64 comparisons are remembered.
     Raises: ContractError where something is no count, successes exceed n, alpha, direction or a prior is out of range,
         or shapes do not fit.
     Assumes: independent units, one 0/1 outcome each; rates that do not move. Not time-uniform: looking again and again
@@ -268,22 +271,30 @@ def _stirling(x: FloatArray) -> FloatArray:
 
 
 def _difference_quantile(control: Beta, treatment: Beta, q: FloatArray) -> FloatArray:
-    """d with P(T - C <= d) = q, by Newton's steps inside a bracket that only shrinks."""
+    """d with P(T - C <= d) = q: Newton's steps inside a bracket, halvings of it where these do not shrink fast."""
     mean = treatment[0] / (treatment[0] + treatment[1]) - control[0] / (control[0] + control[1])
     spread = np.sqrt(_variance(treatment) + _variance(control))
-    low, high = np.full(mean.shape, -1.0), np.full(mean.shape, 1.0)
+    low, high, last = np.full(mean.shape, -1.0), np.full(mean.shape, 1.0), np.full(mean.shape, 2.0)
     d = np.clip(mean + special.ndtri(q) * spread, (mean - 1) / 2, (mean + 1) / 2)
+    # Rows that have settled are left alone: rounding would throw them out of their brackets again.
+    rows = np.arange(mean.size)
     for _ in range(_NEWTON_STEPS):
-        below, density = _difference_distribution(control, treatment, d)
-        low, high = np.where(below < q, d, low), np.where(below < q, high, d)
-        step = d - (below - q) / density
-        inside = (step >= low) & (step <= high)
-        step = np.where(inside, step, (low + high) / 2)
-        settled = np.abs(step - d) <= _SETTLED * spread
-        d = step
-        if settled.all():
+        at = d[rows]
+        below, density = _difference_distribution(_rows(control, rows), _rows(treatment, rows), at)
+        low[rows] = np.where(below < q[rows], at, low[rows])
+        high[rows] = np.where(below < q[rows], high[rows], at)
+        newton, halving = (q[rows] - below) / density, (low[rows] + high[rows]) / 2 - at
+        fast = (at + newton >= low[rows]) & (at + newton <= high[rows]) & (np.abs(newton) <= last[rows] / 2)
+        step = np.where(fast, newton, halving)
+        d[rows], last[rows] = at + step, np.abs(step)
+        rows = rows[np.abs(step) > _SETTLED * spread[rows]]
+        if not rows.size:
             break
     return d
+
+
+def _rows(beta: Beta, rows: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Beta:
+    return beta[0][rows], beta[1][rows]
 
 
 def _variance(beta: Beta) -> FloatArray:
@@ -303,7 +314,7 @@ def _difference_distribution(control: Beta, treatment: Beta, d: FloatArray) -> t
     margin = np.minimum(sd, width / 4)
     middle = np.clip(narrow[0] / (narrow[0] + narrow[1]), low + margin, high - margin)
     scale = np.minimum(sd * width / ((middle - low) * (high - middle)), 1.0)
-    slowest = np.minimum(np.minimum(*narrow), 1.0)
+    slowest = np.minimum(np.minimum(np.minimum(*narrow), np.minimum(*wide)), 1.0)
     u = _nodes(12 + 60 / (scale * slowest))
     z = np.log(middle - low) - np.log(high - middle) + scale * np.sinh(u)
     share, rest = width * special.expit(z), width * special.expit(-z)
@@ -315,7 +326,9 @@ def _difference_distribution(control: Beta, treatment: Beta, d: FloatArray) -> t
     # Beyond x = 1 - d the wide arm is below for certain.
     certain = np.where(d > 0, special.betaincc(*narrow, high), 0.0)
     below = (weight * _survival(np.log(not_y) - np.log(y), _complement(wide), weight)).sum(axis=0) + certain
-    return below, np.where(weight > 0, weight * _density(y, not_y, wide), 0.0).sum(axis=0)
+    # The density only steers Newton's steps: what float64 cannot hold near 0 and 1 may be left out.
+    held = (weight > 0) & (np.minimum(y, not_y) > _LEAST)
+    return below, np.where(held, weight * _density(y, not_y, wide), 0.0).sum(axis=0)
 
 
 def _density(x: FloatArray, complement: FloatArray, beta: Beta) -> FloatArray:
