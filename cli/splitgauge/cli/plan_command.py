@@ -90,7 +90,7 @@ def plan_command(
 
 def _print(plan: Plan, pictures: dict[str, Path]) -> None:
     assumed = plan.assumptions
-    print_line(f"{assumed.metric}: {_effect_in_words(plan)}")
+    print_line(_effect_in_words(plan))
     shares = "/".join(f"{100 * share:.4g}" for share in assumed.shares)
     correction = (
         f" ({assumed.level:.3g} for each of {assumed.challengers} challengers)" if assumed.challengers > 1 else ""
@@ -115,9 +115,10 @@ def _effect_in_words(plan: Plan) -> str:
     shown = f"{assumed.effect / assumed.unit_of_effect:+.6g}"
     if assumed.relative:
         shown = f"{100 * assumed.effect / assumed.unit_of_effect:+.6g} %, {assumed.effect:+.6g}"
+    what = f"a {assumed.kind}" if assumed.metric == assumed.kind else f"{assumed.metric}, a {assumed.kind}"
     if assumed.baseline is None:
-        return f"{assumed.kind} that moves by {shown}"
-    return f"{assumed.kind} that moves from {assumed.baseline:g} to {assumed.baseline + assumed.effect:g} ({shown})"
+        return f"{what} that moves by {shown}"
+    return f"{what} that moves from {assumed.baseline:g} to {assumed.baseline + assumed.effect:g} ({shown})"
 
 
 def _row(plan: Plan, row: PlannedTest) -> list[object]:

@@ -57,7 +57,7 @@ def test_the_table(alone: CommandLine) -> None:
     run = alone.run("plan", *RATE, "--units-per-day", "1000", "--split", "80/20")
     assert (run.status, run.err) == (0, "")
     assert run.out == (
-        "proportion: proportion that moves from 0.9 to 0.92 (+0.02)\n"
+        "a proportion that moves from 0.9 to 0.92 (+0.02)\n"
         "split 80/20, alpha 0.05, power 0.8\n"
         "nothing is decided before 1,000 units in control and one challenger\n"
         "\n"
@@ -174,7 +174,7 @@ def test_a_metric_that_shall_go_down_is_planned_downwards(alone: CommandLine) ->
     )
     run = alone.run("plan", file, "--baseline", "800", "--variance", "250000")
     assert run.status == 0, run.err
-    assert "latency_ms: mean that moves from 800 to 760 (-5 %, -40)" in run.out
+    assert "latency_ms, a mean that moves from 800 to 760 (-5 %, -40)" in run.out
     assert "note: a promotion waits until the guardrails (success, latency_ms) pass, too; they are not" in run.out
     assert "note: days are of full coverage; the steps of the ramp come on top" in run.out
 
