@@ -1,16 +1,11 @@
 """Two proportions with beta priors, exactly: probability to beat control, expected losses, credible intervals.
 
-Owns the quadrature of two independent beta posteriors, accurate to 1e-9 from no success at all to 1e12 of them, so that
-no switch to a normal form is needed. Must not know decisions: a posterior probability alone never decides (see
-`bayes_decision`).
-
-On the scale of logits a beta density is log-concave and analytic, so the trapezoidal rule converges like exp(-c/h); the
-nodes spread like a sinh around the integrand's mode, which covers exponential tails too. The density is always the
-narrower arm's, the distribution function the wider one's: the other way round it would be a step between two nodes.
+Exact from no success at all to 1e12 of them, so that no switch to a normal form is needed. Owns priors and data; the
+integrals are `beta_pair`'s. Must not know decisions: a posterior probability alone never decides (`bayes_decision`).
 """
 
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -26,23 +21,18 @@ from splitgauge.statistics.arguments import (
     require,
     signs,
 )
-from splitgauge.statistics.crossing import crossing
+from splitgauge.statistics.beta_pair import compare, difference_quantile
 
 __all__ = ["BetaPosterior", "beta_binomial_posterior"]
 
-Beta: TypeAlias = tuple[FloatArray, FloatArray]
+_LEAST_PRIOR = 1e-3
+"""Below it the tails on the scale of logits are longer than the quadrature reaches."""
 
-_STEP = (
-    0.125  # of the trapezoidal rule, in local standard deviations at the mode: exp(-2 pi^2 / h^2) is far below 1e-16
-)
-_LEAST_PRIOR = 1e-3  # below it the tails on the scale of logits are longer than the nodes reach
-_FAR = 1e4  # logits
-_REMEMBERED = 64  # comparisons in one call up to which results are kept for the next look
-_BLOCK = 1024  # comparisons at a time: each has some 100 nodes
-_NEWTON_STEPS = 100  # at most; halvings alone would need 60
-_NEGLIGIBLE = 1e-25
-_LEAST = 1e-290
-_SETTLED = 1e-8  # standard deviations: a step of Newton's squares what is left
+_REMEMBERED = 64
+"""Comparisons in one call up to which results are kept for the next look."""
+
+_BLOCK = 1024
+"""Comparisons at a time: each has some 100 nodes."""
 
 
 class BetaPosterior(NamedTuple):
@@ -158,10 +148,8 @@ def _posterior(
     a_c: FloatArray, b_c: FloatArray, a_t: FloatArray, b_t: FloatArray, alpha: FloatArray, good: FloatArray
 ) -> BetaPosterior:
     control, treatment = (a_c, b_c), (a_t, b_t)
-    up, gain, loss = _comparison(control, treatment)
+    found = compare(control, treatment)
     rate_c, rate_t = a_c / (a_c + b_c), a_t / (a_t + b_t)
-    lower = _difference_quantile(control, treatment, alpha / 2)
-    upper = -_difference_quantile(treatment, control, alpha / 2)
     return BetaPosterior(
         *aligned(
             rate_c,
@@ -171,173 +159,10 @@ def _posterior(
             special.betaincinv(a_t, b_t, alpha / 2),
             special.betainccinv(a_t, b_t, alpha / 2),
             rate_t - rate_c,
-            lower,
-            upper,
-            np.where(good > 0, up[0], up[1]),
-            np.where(good > 0, loss, gain),
-            np.where(good > 0, gain, loss),
+            difference_quantile(control, treatment, alpha / 2),
+            -difference_quantile(treatment, control, alpha / 2),
+            np.where(good > 0, found.above, found.below),
+            np.where(good > 0, found.loss, found.gain),
+            np.where(good > 0, found.gain, found.loss),
         )
     )
-
-
-def _comparison(control: Beta, treatment: Beta) -> tuple[tuple[FloatArray, FloatArray], FloatArray, FloatArray]:
-    """(P(T > C), P(T < C)), E[(T - C)+], E[(C - T)+]: the smaller of each by quadrature, the other from it."""
-    ahead = treatment[0] / (treatment[0] + treatment[1]) - control[0] / (control[0] + control[1])
-    treatment_leads = ahead > 0
-    treatment_narrow = _logit_variance(treatment) < _logit_variance(control)
-    narrow = _chosen(treatment_narrow, treatment, control)
-    wide = _chosen(treatment_narrow, control, treatment)
-    # The kernel asks for wide > narrow; where the narrow one lags, 1 - x has the same answer with both turned round.
-    turned = treatment_leads != treatment_narrow
-    unlikely, small = _exceeding(
-        _chosen(turned, _complement(narrow), narrow),
-        _chosen(turned, _complement(wide), wide),
-    )
-    likely, large = 1 - unlikely, small + np.abs(ahead)
-    up = np.where(treatment_leads, likely, unlikely)
-    down = np.where(treatment_leads, unlikely, likely)
-    return (up, down), np.where(treatment_leads, large, small), np.where(treatment_leads, small, large)
-
-
-def _chosen(which: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], one: Beta, other: Beta) -> Beta:
-    return np.where(which, one[0], other[0]), np.where(which, one[1], other[1])
-
-
-def _complement(beta: Beta) -> Beta:
-    """Of 1 - x."""
-    return beta[1], beta[0]
-
-
-def _logit_variance(beta: Beta) -> FloatArray:
-    return 1 / beta[0] + 1 / beta[1]
-
-
-def _exceeding(narrow: Beta, wide: Beta) -> tuple[FloatArray, FloatArray]:
-    """P(wide > narrow) and E[(wide - narrow)+], shape (comparisons,)."""
-    a, b = narrow
-    total, centre, centre_wide = a + b, np.log(a) - np.log(b), np.log(wide[0]) - np.log(wide[1])
-
-    def rising(y: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        hazard = np.exp(_log_density(y - centre_wide, wide)) / _survival(y, wide)
-        return np.asarray(a - total * special.expit(y) > hazard)
-
-    mode = crossing(rising, centre, np.full(centre.shape, -_FAR))
-    x = special.expit(mode)
-    hazard = np.exp(_log_density(mode - centre_wide, wide)) / _survival(mode, wide)
-    bend = hazard * (wide[0] - (wide[0] + wide[1]) * x + hazard)
-    scale = 1 / np.sqrt(total * x * special.expit(-mode) + np.where(np.isfinite(bend), np.maximum(bend, 0.0), 0.0))
-    u = _nodes(12 + 100 / (np.minimum(a, b) * scale))
-    y = mode + scale * np.sinh(u)
-    weight = _STEP * scale * np.cosh(u) * np.exp(_log_density(y - centre, narrow))
-    beyond = _survival(y, wide)
-    density = np.exp(_log_density(y - centre_wide, wide))
-    # x(1-x) times a density of x is the density of its logit.
-    mean, of = wide[0] / (wide[0] + wide[1]), wide[0] + wide[1]
-    excess = np.maximum((mean - special.expit(y)) * beyond + density / of, 0.0)
-    return np.minimum((weight * beyond).sum(axis=0), 1.0), (weight * excess).sum(axis=0)
-
-
-def _survival(y: FloatArray, beta: Beta, weight: FloatArray | None = None) -> FloatArray:
-    """P(X > expit(y)), from the side where the argument keeps its digits; 0 where its weight does not count."""
-    a, b, y = np.broadcast_arrays(*beta, y)
-    out = np.zeros(y.shape)
-    # The incomplete beta function takes nearly all of the time, and most nodes of a tight integrand weigh nothing.
-    counted = np.full(y.shape, fill_value=True) if weight is None else weight > _NEGLIGIBLE * weight.max(axis=0)
-    left, right = counted & ~(y > 0), counted & (y > 0)
-    out[left] = special.betaincc(a[left], b[left], special.expit(y[left]))
-    out[right] = special.betainc(b[right], a[right], special.expit(-y[right]))
-    return out
-
-
-def _log_density(offset: FloatArray, beta: Beta) -> FloatArray:
-    """ln density of the logit of a beta variable, at ``offset`` from its mode ln(a/b): relative to the mode nothing
-    large cancels."""
-    a, b = beta
-    total = a + b
-    near = np.log1p(a / total * np.expm1(np.clip(offset, -1.0, 1.0)))
-    far = np.logaddexp(np.log(b / total), np.log(a / total) + offset)
-    peak = 0.5 * np.log(a / total * b / (2 * np.pi)) + _stirling(total) - _stirling(a) - _stirling(b)
-    return np.asarray(a * offset - total * np.where(np.abs(offset) < 1, near, far) + peak)
-
-
-def _stirling(x: FloatArray) -> FloatArray:
-    """lnGamma(x) less Stirling's leading terms (DLMF 5.11.1): without it ln B(a, b) has no digits at 1e12."""
-    large = np.maximum(x, 10.0)
-    inverse = 1 / large**2
-    coefficients = (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
-    series = np.polyval(coefficients, inverse) / large
-    direct = special.gammaln(x) - ((x - 0.5) * np.log(x) - x + 0.5 * np.log(2 * np.pi))
-    return np.where(x >= 10, series, direct)
-
-
-def _difference_quantile(control: Beta, treatment: Beta, q: FloatArray) -> FloatArray:
-    """d with P(T - C <= d) = q: Newton's steps inside a bracket, halvings of it where these do not shrink fast."""
-    mean = treatment[0] / (treatment[0] + treatment[1]) - control[0] / (control[0] + control[1])
-    spread = np.sqrt(_variance(treatment) + _variance(control))
-    low, high, last = np.full(mean.shape, -1.0), np.full(mean.shape, 1.0), np.full(mean.shape, 2.0)
-    d = np.clip(mean + special.ndtri(q) * spread, (mean - 1) / 2, (mean + 1) / 2)
-    # Rows that have settled are left alone: rounding would throw them out of their brackets again.
-    rows = np.arange(mean.size)
-    for _ in range(_NEWTON_STEPS):
-        at = d[rows]
-        below, density = _difference_distribution(_rows(control, rows), _rows(treatment, rows), at)
-        low[rows] = np.where(below < q[rows], at, low[rows])
-        high[rows] = np.where(below < q[rows], high[rows], at)
-        newton, halving = (q[rows] - below) / density, (low[rows] + high[rows]) / 2 - at
-        fast = (at + newton >= low[rows]) & (at + newton <= high[rows]) & (np.abs(newton) <= last[rows] / 2)
-        step = np.where(fast, newton, halving)
-        d[rows], last[rows] = at + step, np.abs(step)
-        rows = rows[np.abs(step) > _SETTLED * spread[rows]]
-        if not rows.size:
-            break
-    return d
-
-
-def _rows(beta: Beta, rows: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Beta:
-    return beta[0][rows], beta[1][rows]
-
-
-def _variance(beta: Beta) -> FloatArray:
-    total = beta[0] + beta[1]
-    return np.asarray(beta[0] / total * (beta[1] / total) / (total + 1))
-
-
-def _difference_distribution(control: Beta, treatment: Beta, d: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """P(T - C <= d) and the density of T - C at d."""
-    # T - C = (1 - C) - (1 - T): the narrower arm can always stand as control.
-    turned = _logit_variance(treatment) < _logit_variance(control)
-    narrow = _chosen(turned, _complement(treatment), control)
-    wide = _chosen(turned, _complement(control), treatment)
-    # Where x and x + d are rates both: the integrand has kinks at these ends, so they become infinitely far.
-    low, high = np.maximum(0.0, -d), np.minimum(1.0, 1 - d)
-    width, sd = high - low, np.sqrt(_variance(narrow))
-    margin = np.minimum(sd, width / 4)
-    middle = np.clip(narrow[0] / (narrow[0] + narrow[1]), low + margin, high - margin)
-    scale = np.minimum(sd * width / ((middle - low) * (high - middle)), 1.0)
-    slowest = np.minimum(np.minimum(np.minimum(*narrow), np.minimum(*wide)), 1.0)
-    u = _nodes(12 + 60 / (scale * slowest))
-    z = np.log(middle - low) - np.log(high - middle) + scale * np.sinh(u)
-    share, rest = width * special.expit(z), width * special.expit(-z)
-    # Both rates and both complements as sums of what is at least 0: nothing cancels.
-    x, not_x = low + share, np.maximum(0.0, d) + rest
-    y, not_y = np.maximum(0.0, d) + share, np.maximum(0.0, -d) + rest
-    weight = _STEP * scale * np.cosh(u) * share * (rest / width) * _density(x, not_x, narrow)
-    weight = np.where(weight > 0, weight, 0.0)
-    # Beyond x = 1 - d the wide arm is below for certain.
-    certain = np.where(d > 0, special.betaincc(*narrow, high), 0.0)
-    below = (weight * _survival(np.log(not_y) - np.log(y), _complement(wide), weight)).sum(axis=0) + certain
-    # The density only steers Newton's steps: what float64 cannot hold near 0 and 1 may be left out.
-    held = (weight > 0) & (np.minimum(y, not_y) > _LEAST)
-    return below, np.where(held, weight * _density(y, not_y, wide), 0.0).sum(axis=0)
-
-
-def _density(x: FloatArray, complement: FloatArray, beta: Beta) -> FloatArray:
-    a, b = beta
-    offset = np.log(x) - np.log(complement) - (np.log(a) - np.log(b))
-    return np.asarray(np.exp(_log_density(offset, beta)) / (x * complement))
-
-
-def _nodes(reach: FloatArray) -> FloatArray:
-    """Nodes u of the trapezoidal rule, shape (nodes, 1), so that sinh(u) goes as far as the farthest reach."""
-    ends = int(np.ceil(np.arcsinh(reach.max()) / _STEP))
-    return np.asarray((np.arange(-ends, ends + 1) * _STEP)[:, None], dtype=np.float64)
