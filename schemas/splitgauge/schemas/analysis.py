@@ -115,8 +115,12 @@ class Comparison(EventData):
     )
     effect: float | None
     relative_effect: float | None
+    relative_lower: float | None = Field(
+        default=None, description="of relative_effect, always valid; with `rare` see sequential_lower"
+    )
+    relative_upper: float | None = None
     standard_error: float | None
-    fixed_p: float | None
+    fixed_p: float | None = Field(description="valid only at the planned end, as fixed_lower and fixed_upper are")
     fixed_lower: float | None
     fixed_upper: float | None
     sequential_p: float | None = Field(description="always valid, at this look")
@@ -127,6 +131,8 @@ class Comparison(EventData):
     sequential_upper: float | None
     log_e_value: float | None
     probability_to_beat_control: float | None
+    credible_lower: float | None = Field(default=None, description="of the effect, from its posterior")
+    credible_upper: float | None = None
     expected_loss: float | None = Field(description="of choosing the challenger, in the metric's unit")
     expected_loss_of_staying: float | None = None
     units_needed: int | None = Field(

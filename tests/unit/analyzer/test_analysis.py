@@ -146,6 +146,22 @@ def test_always_valid_p_and_interval_agree_at_alpha() -> None:
     assert goal.adjusted_p == goal.sequential_p
 
 
+def test_relative_interval_is_a_fraction_of_control() -> None:
+    goal = comparison(Story().look(DATA).data, "correct")
+
+    assert goal.relative_lower is not None
+    assert goal.relative_upper is not None
+    assert goal.relative_lower < 0.0928571428571 < goal.relative_upper
+    assert goal.relative_lower == pytest.approx(0.0928571428571 - (goal.relative_upper - 0.0928571428571))
+
+
+def test_credible_interval_is_that_of_the_posterior() -> None:
+    """Under a flat prior the posterior is normal around the effect, at the plain standard error."""
+    goal = comparison(Story().look(DATA).data, "correct")
+
+    assert (goal.credible_lower, goal.credible_upper) == (goal.fixed_lower, goal.fixed_upper)
+
+
 def test_expected_loss_and_probability_point_the_same_way() -> None:
     data = Story().look(DATA).data
     goal, latency = comparison(data, "correct"), comparison(data, "latency_ms")

@@ -74,6 +74,28 @@ def test_effect_is_adjusted_as_on_the_units_themselves() -> None:
     assert found.adjusted_by == "spent_before"
 
 
+def test_relative_effect_has_the_noise_of_control_and_of_its_covariate() -> None:
+    """Half-widths are as the standard errors: that of the linearised units, k y - theta x in control, k = y1 / y0."""
+    found = goal(look(CONTROL, CHALLENGER))
+    (y0, _, x0), (y1, _, x1) = (np.array(of).T for of in (CONTROL, CHALLENGER))
+    x, y = np.concatenate([x0, x1]), np.concatenate([y0, y1])
+    theta = float(np.cov(y, x)[0, 1] / np.var(x, ddof=1))
+    k = (y1.mean() - theta * (x1.mean() - x0.mean())) / y0.mean()
+    parts = [float(np.var(one, ddof=1)) for one in (k * y0 - theta * x0, y1 - theta * x1)]
+    expected = (sum(parts) / 800) ** 0.5 / y0.mean()
+    assert found.relative_effect == pytest.approx(k - 1)
+
+    assert found.relative_upper is not None
+    assert found.sequential_upper is not None
+    assert found.relative_effect is not None
+    assert found.effect is not None
+    assert found.standard_error is not None
+    widths = (found.relative_upper - found.relative_effect) / (found.sequential_upper - found.effect)
+    # The guard for unequal splits raises the variance of the steadier arm.
+    assert widths * found.standard_error == pytest.approx(expected, rel=0.05)
+    assert widths * found.standard_error >= expected * (1 - 1e-9)
+
+
 def test_adjusted_effect_decides() -> None:
     """One more with a spread of ten is undecided after 800 units an arm; with a spread of three it is not."""
     assert look(CONTROL, CHALLENGER).verdict.step == 8

@@ -13,7 +13,7 @@ import numpy as np
 from splitgauge.analyzer.beliefs import direction_of, in_metric_units, posteriors
 from splitgauge.analyzer.estimates import estimate
 from splitgauge.analyzer.numbers import RARE_OUTCOMES, FloatArray, Numbers, Row, column
-from splitgauge.analyzer.sequences import Sequences, sequences
+from splitgauge.analyzer.sequences import RelativeSequence, Sequences, relative_sequence, sequences
 from splitgauge.experiments import ExperimentState
 from splitgauge.schemas.analysis import AnalysisData, Comparison
 from splitgauge.schemas.metric import ROUTER_METRICS
@@ -26,7 +26,6 @@ from splitgauge.statistics import (
     e_bh,
     holm,
     proportion_test,
-    relative_effect,
     welch_test,
     z_test,
 )
@@ -57,7 +56,7 @@ class _Results:
     effect: Effect
     unadjusted: Effect
     reduction: FloatArray
-    relative: FloatArray
+    relative: RelativeSequence
 
 
 def level_of(state: ExperimentState) -> float:
@@ -154,7 +153,9 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
     rarer = _rarer_outcomes(numbers, rows)
     columns: dict[str, Sequence[float | None]] = {
         "effect": column(effect.value),
-        "relative_effect": column(results.relative),
+        "relative_effect": column(results.relative.value),
+        "relative_lower": column(results.relative.lower),
+        "relative_upper": column(results.relative.upper),
         "standard_error": column(effect.se),
         "fixed_p": column(np.maximum(results.fixed_p, _TINY)),
         "fixed_lower": column(fixed.lower),
@@ -164,6 +165,8 @@ def _records(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], *, l
         "sequential_upper": column(sequence.upper),
         "log_e_value": column(sequence.log_e_value),
         "probability_to_beat_control": column(posterior.probability_to_beat),
+        "credible_lower": column(posterior.lower),
+        "credible_upper": column(posterior.upper),
         "expected_loss": column(posterior.loss_choosing),
         "expected_loss_of_staying": column(posterior.loss_staying),
         "variance_reduction": column(results.reduction),
@@ -210,7 +213,7 @@ def _results(state: ExperimentState, numbers: Numbers, rows: Sequence[Row], leve
         effect=absolute_effect(arms.control, arms.treatment),
         unadjusted=absolute_effect(unadjusted.control, unadjusted.treatment),
         reduction=found.reduction,
-        relative=relative_effect(arms.control, arms.treatment).value,
+        relative=relative_sequence(state, rows, found.relative, level=level),
     )
 
 

@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from splitgauge.analyzer.numbers import FloatArray, Numbers, Row, unit_of
-from splitgauge.statistics import Adjusted, Arms, Cells, adjusted_ratios, combine_epochs, variance_reduction
+from splitgauge.statistics import (
+    Adjusted,
+    Arms,
+    Cells,
+    Effect,
+    adjusted_ratios,
+    adjusted_relative_effect,
+    combine_epochs,
+    relative_effect,
+    variance_reduction,
+)
 
 __all__ = ["Estimates", "estimate"]
 
@@ -23,6 +33,7 @@ class Estimates:
     Attributes:
         plain, guarded: adjusted where a covariate is declared; the second with variances raised for unequal splits.
         plain_unadjusted, guarded_unadjusted: the same without adjustment.
+        relative: effect as a fraction of control, from guarded arms.
         reduction: share of the effect's variance that the covariate took away; nan where none is declared.
     """
 
@@ -30,6 +41,7 @@ class Estimates:
     guarded: Arms
     plain_unadjusted: Arms
     guarded_unadjusted: Arms
+    relative: Effect
     reduction: FloatArray
 
 
@@ -46,7 +58,8 @@ def estimate(numbers: Numbers, rows: Sequence[Row], *, factor: FloatArray | None
     declared = np.array([row.metric in numbers.covaried for row in rows])
     reduction = np.full(len(rows), np.nan)
     if not declared.any():
-        return Estimates(plain, guarded, plain, guarded, reduction)
+        relative = relative_effect(guarded.control, guarded.treatment)
+        return Estimates(plain, guarded, plain, guarded, relative, reduction)
     covaried = [row for row in rows if row.metric in numbers.covaried]
     adjusted = adjusted_ratios(*numbers.moments(covaried))
     reduction[declared] = variance_reduction(adjusted)
@@ -60,7 +73,11 @@ def estimate(numbers: Numbers, rows: Sequence[Row], *, factor: FloatArray | None
         _replaced(treatment, theirs, declared, unit=unit, keep=still),
         rates,
     )
-    return Estimates(*after, plain, guarded, reduction)
+    relative = relative_effect(after[1].control, after[1].treatment)
+    # Not from the arms: the challenger's has control's covariate in it, and the two are not independent any more.
+    se = relative.se.copy()
+    se[declared] = np.where(still[:, declared].any(axis=0), se[declared], adjusted_relative_effect(adjusted).se)
+    return Estimates(*after, plain, guarded, relative._replace(se=se), reduction)
 
 
 @np.errstate(all="ignore")

@@ -26,7 +26,7 @@ from splitgauge.statistics import (
     two_sided_sequence,
 )
 
-__all__ = ["Sequences", "sequences"]
+__all__ = ["RelativeSequence", "Sequences", "relative_sequence", "sequences"]
 
 _CONCENTRATION = 100.0
 """Of the counts' Dirichlet prior: the sequence then grows with n counts as a normal mixture with r^2 = 1 / this, and is
@@ -51,6 +51,15 @@ class Sequences:
     needed: FloatArray
     power: FloatArray
     counted: tuple[CountedOutcome | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeSequence:
+    """Of effects as fractions of control, shape (rows,); nan where undefined."""
+
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
 
 
 def sequences(
@@ -80,6 +89,17 @@ def sequences(
         needed=pick(out.needed, counted.needed),
         power=pick(out.power, counted.power),
         counted=tuple(one if taken else None for one, taken in zip(counted.counted, rare, strict=True)),
+    )
+
+
+def relative_sequence(state: ExperimentState, rows: Sequence[Row], found: Effect, *, level: float) -> RelativeSequence:
+    """The asymptotic sequence of relative effects; nan bounds where the sequence of a row is one of counts, which is
+    relative already."""
+    r2 = mixture_variance(state.specification.planned_units, alpha=level)
+    sequence = two_sided_sequence(found, alpha=level, r2=r2)
+    counts = np.array([state.specification.engine_of(row.metric) == "rare" for row in rows])
+    return RelativeSequence(
+        found.value, np.where(counts, np.nan, sequence.lower), np.where(counts, np.nan, sequence.upper)
     )
 
 
