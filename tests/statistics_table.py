@@ -565,6 +565,7 @@ TABLE: dict[str, Row] = {
             "n": (500.0, "positive"),
             "fractions": ([0.5, 1.0], "fractions"),
             "boundary": ([2.2, 2.2], "free"),
+            "earliest_n": (0.0, "at_least_zero"),
         },
         {"planned": st.PlannedEffect},
         by_element=False,

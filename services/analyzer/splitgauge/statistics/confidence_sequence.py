@@ -105,7 +105,7 @@ def two_sided_sequence(effect: Effect, *, alpha: ArrayLike, r2: ArrayLike, null:
     Raises: ContractError where alpha or r2 is out of range, a standard error is negative, or shapes do not fit.
     Assumes: independent units with finite 2+ moments; enough units for a normal limit (100 an arm; 25 at the least).
     Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2024, Annals of Statistics 52(6), Theorem 2.2;
-        arXiv 2103.06476v7, equation 9; e-value: Robbins 1970, normal mixture.
+        arXiv 2103.06476v7, equation 9; e-value: equation 155, the normal mixture of Robbins 1970.
 
         >>> from splitgauge.statistics import effect
         >>> found = two_sided_sequence(effect(0.03, 0.014251315728731857, n_control=1000, n_treatment=1000),

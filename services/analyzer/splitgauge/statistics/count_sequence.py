@@ -118,7 +118,7 @@ def sample_ratio(counts_per_arm: ArrayLike, share: ArrayLike) -> SampleRatio:
     Raises: ContractError where something is no count, shares do not add up, or shapes do not fit.
     Assumes: units counted once; a returning unit is not counted again (that gave 2-12 % false alarms).
     Source: Lindon and Malek 2022 (NeurIPS), as `log_bayes_factor`; an average of e-values is one (Vovk and Wang 2021,
-        Annals of Statistics 49(3), Proposition 3.1).
+        Annals of Statistics 49(3), section 3).
 
         >>> found = sample_ratio([[5000, 5060]], [[0.5, 0.5]])
         >>> bool(found.log_e_value < np.log(100)), float(found.n)
@@ -180,8 +180,8 @@ def rate_sequence(n: ArrayLike, total: ArrayLike, *, alpha: ArrayLike, concentra
     Raises: ContractError where n is no count, total is outside [0, n], alpha or c is out of range, or shapes do not
         fit.
     Assumes: independent outcomes in [0, 1] with one mean.
-    Source: Howard, Ramdas, McAuliffe, Sekhon 2021, Annals of Statistics 49(2), Proposition 7 (sub-Bernoulli mixture):
-        e(p) = B(cp+s, c(1-p)+n-s) / B(cp, c(1-p)) / (p^s (1-p)^(n-s)).
+    Source: Howard, Ramdas, McAuliffe, Sekhon 2021, Annals of Statistics 49(2), Proposition 6 (two-sided sub-Bernoulli
+        mixture): e(p) = B(cp+s, c(1-p)+n-s) / B(cp, c(1-p)) / (p^s (1-p)^(n-s)).
 
         >>> found = rate_sequence(790, 0, alpha=0.025)
         >>> float(found.lower), bool(found.upper < 0.005)

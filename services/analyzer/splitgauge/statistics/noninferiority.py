@@ -168,7 +168,7 @@ def rare_rate_guardrail(
     Raises: ContractError where n is no count, failures are outside [0, n], margin or alpha is out of range, or shapes
         do not fit.
     Assumes: independent units; exact at every n.
-    Source: Howard et al. 2021, Annals of Statistics 49(2), Proposition 7, with c = 10, twice, by a union bound.
+    Source: Howard et al. 2021, Annals of Statistics 49(2), Proposition 6, with c = 10, twice, by a union bound.
 
         >>> found = rare_rate_guardrail([780, 790], [0, 0], [780, 790], [0, 0], margin=0.005, alpha=0.05)
         >>> found.passed.tolist()

@@ -139,7 +139,7 @@ def quantile_ranks_sequence(
     Raises: ContractError where n is no count, an argument is out of range, or shapes do not fit.
     Assumes: independent values of one distribution, ties allowed. Several values of one user are not: use the first.
     Source: Howard and Ramdas 2022, Bernoulli 28(3), confidence sequence of a fixed quantile, with the beta-binomial
-        boundary (Howard, Ramdas, McAuliffe, Sekhon 2021, Annals of Statistics 49(2), Proposition 7); the ranks as in
+        boundary (Howard, Ramdas, McAuliffe, Sekhon 2021, Annals of Statistics 49(2), Proposition 6); the ranks as in
         their library, confseq (demo/quantiles.py).
 
         >>> ranks = quantile_ranks_sequence([10_000, 20], 0.5, alpha=0.05, concentration=1000.0)
