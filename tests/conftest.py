@@ -10,6 +10,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kafka_broker import stop_broker
+from postgres_server import PostgresServer
+
 # No deadline and no complaint about slow drawing: a loaded machine is no failure. In CI the same examples every time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, database=None)
@@ -33,6 +36,20 @@ def no_process_left_behind() -> Iterator[None]:
     while (left := _processes_with(mark)) and time.monotonic() < give_up:
         time.sleep(0.05)
     assert not left, f"processes left behind by tests: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def broker_stopped(no_process_left_behind: None) -> Iterator[None]:  # noqa: ARG001 - ends before that one looks
+    """The broker that tests may have started ends with the run."""
+    yield
+    stop_broker()
+
+
+@pytest.fixture(scope="session")
+def postgres(no_process_left_behind: None) -> Iterator[PostgresServer]:  # noqa: ARG001 - ends before that one looks
+    """A PostgreSQL for all tests of this process, started with the first that needs it. Faults start their own."""
+    with PostgresServer() as server:
+        yield server
 
 
 def _processes_with(mark: str) -> dict[int, str]:

@@ -1,0 +1,89 @@
+"""What all readers of Kafka have in common: a consumer's life, the way from its records to ours, and what may not be
+missing among them. Owns no position.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from splitgauge.eventlog.kafka_errors import FOREIGN, mapped
+from splitgauge.eventlog.port import StoredRecord
+from splitgauge.schemas.errors import LogDamagedError
+from splitgauge.schemas.topics import TOPICS, Retention
+
+__all__ = ["check_complete", "damaged", "heard_ago_s", "is_gapless", "start", "stop", "stored"]
+
+_STOP_S = 10.0
+_logger = logging.getLogger(__name__)
+
+
+async def start(consumer: AIOKafkaConsumer, *, where: str, timeout_s: float) -> AIOKafkaConsumer:
+    """Raises: LogUnavailableError where no broker answers in time; the consumer is stopped then."""
+    with mapped(where):
+        try:
+            async with asyncio.timeout(timeout_s):
+                await consumer.start()
+        except BaseException:
+            await stop(consumer)
+            raise
+    return consumer
+
+
+async def stop(consumer: AIOKafkaConsumer) -> None:
+    """Leave the group and close the connections, as far as brokers answer."""
+    try:
+        async with asyncio.timeout(_STOP_S):
+            await consumer.stop()
+    except FOREIGN as exc:
+        _logger.info("a consumer did not end cleanly", extra={"reason": str(exc)})
+
+
+def heard_ago_s(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], *, since: float) -> float:
+    """How long the most silent of the partitions has had no answer of a broker, not even that nothing is there.
+
+    Args:
+        since: when asking began (`time.time`); what was before does not count.
+    """
+    heard = [consumer.last_poll_timestamp(partition) or 0 for partition in partitions]
+    return max(0.0, time.time() - max(since, min(heard, default=0) / 1000))
+
+
+def stored(topic: str, partition: int, records: Sequence[ConsumerRecord]) -> list[StoredRecord]:
+    """The records as the port has them, under the topic's own name."""
+    # A record without value (null) is not JSON, and is refused by whoever reads it as any other that is not.
+    make = cast("Any", tuple).__new__
+    return [
+        make(StoredRecord, (topic, partition, record.offset, record.key, record.value or b"")) for record in records
+    ]
+
+
+def is_gapless(topic: str) -> bool:
+    """Whether every offset of the topic has an event.
+
+    Not where the topic is compacted, nor where others write it: the marks of their transactions take offsets.
+    """
+    return TOPICS[topic].retention is Retention.FOREVER
+
+
+def check_complete(topic: str, partition: int, records: Sequence[ConsumerRecord], *, expected: int) -> None:
+    """Raises: LogDamagedError naming the first missing offset of a topic that has no gaps."""
+    if not is_gapless(topic):
+        return
+    if records[0].offset == expected and records[-1].offset - expected + 1 == len(records):
+        return
+    present = {record.offset for record in records}
+    missing = next(offset for offset in range(expected, records[-1].offset + 1) if offset not in present)
+    raise damaged(topic, partition, missing, "the event is missing")
+
+
+def damaged(topic: str, partition: int, offset: int, what: str) -> LogDamagedError:
+    """What to raise about a place in the log."""
+    return LogDamagedError(
+        what,
+        where=f"{topic}, partition {partition}, offset {offset}",
+        remedy="Restore the topic from the archive or an export",
+    )

@@ -1,0 +1,91 @@
+"""The one seam where errors of aiokafka become errors of Splitgauge.
+
+Knows aiokafka's error classes and nothing of topics or events.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from aiokafka import errors as kafka
+
+from splitgauge.schemas.errors import (
+    ContractError,
+    LogDamagedError,
+    LogUnavailableError,
+    SplitgaugeError,
+    UnknownSubjectError,
+)
+
+__all__ = ["FOREIGN", "closed_error", "mapped", "translate"]
+
+FOREIGN = (kafka.KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation, OSError)
+"""What aiokafka raises on purpose; OSError has time-outs and broken connections in it."""
+
+_DAMAGED = (kafka.CorruptRecordException, kafka.OffsetOutOfRangeError)
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+_NOT_THERE = (kafka.UnknownTopicOrPartitionError, kafka.InvalidTopicError)
+_FORBIDDEN = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+)
+_STRANGERS = (
+    kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
+    kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+)
+_TOO_FEW = (kafka.NotEnoughReplicasError, kafka.NotEnoughReplicasAfterAppendError)
+_TOO_OLD = (kafka.IncompatibleBrokerVersion, kafka.UnrecognizedBrokerVersion, kafka.UnsupportedVersionError)
+
+_REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (_FORBIDDEN, "Give this user the right to read and write the topics of Splitgauge, and to join its groups"),
+    (_STRANGERS, "Check the security protocol, user name and password of the Kafka settings"),
+    (_TOO_FEW, "Start the brokers that are down: too few have the newest events"),
+    (_TOO_OLD, "Use Apache Kafka 3.0 or later"),
+    (
+        (kafka.KafkaConnectionError, OSError),
+        "Check the address and the security settings, and that brokers run; the logger `aiokafka` names the cause",
+    ),
+)
+
+
+def translate(error: Exception, *, where: str) -> SplitgaugeError:
+    """The error of Splitgauge that says the same."""
+    if isinstance(error, SplitgaugeError):
+        return error
+    if isinstance(error, _DAMAGED):
+        return LogDamagedError(
+            f"Kafka cannot read it: {error}", where=where, remedy="Restore the topic from the archive or an export"
+        )
+    if isinstance(error, _TOO_LARGE):
+        return ContractError(
+            "the event is larger than the topic takes",
+            where=where,
+            remedy="Send less, or raise `max.message.bytes` of the topic",
+            code="too-large",
+        )
+    if isinstance(error, _NOT_THERE):
+        return UnknownSubjectError(
+            f"the topic is not there: {error}", where=where, remedy="Create it with `splitgauge init`"
+        )
+    if isinstance(error, kafka.ConsumerStoppedError | kafka.IllegalOperation):
+        return closed_error(where)
+    said = "no answer in time" if isinstance(error, TimeoutError) and not str(error) else str(error)
+    remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), "")
+    return LogUnavailableError(f"Kafka: {said}", where=where, remedy=remedy)
+
+
+def closed_error(where: str) -> LogUnavailableError:
+    """What those are told who use a log that was closed."""
+    return LogUnavailableError("it has been closed", where=where)
+
+
+@contextmanager
+def mapped(where: str) -> Generator[None]:
+    """Raise what aiokafka raises inside as errors of Splitgauge, naming the place."""
+    try:
+        yield
+    except FOREIGN as exc:
+        raise translate(exc, where=where) from exc

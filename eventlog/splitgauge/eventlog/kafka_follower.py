@@ -1,0 +1,176 @@
+"""Following partitions of a topic on Kafka: every event from given positions on, once and in order, across restarts of
+brokers and of the consumer itself. Owns the positions; joins no group.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
+
+from splitgauge.eventlog import kafka_consumer
+from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
+from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.port import StoredRecord
+from splitgauge.schemas.errors import LogUnavailableError
+
+__all__ = ["Follower"]
+
+_POLL_MS = 1_000
+"""A poll comes back with the first events; this is how often an idle one looks whether it stalls."""
+_PAUSE_S = 0.5
+_logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """One call of `follow`."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, positions: Mapping[int, int]) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._positions = dict(positions)
+        self._begun: set[int] = set()
+        """Partitions of which something was delivered: from then on nothing may be passed over."""
+        self._consumer: AIOKafkaConsumer | None = None
+        self._asking_since = time.time()
+        self._polled = time.monotonic()
+        self._closed = asyncio.Event()
+        self.restarts = 0
+
+    async def batches(self, limit: int) -> AsyncGenerator[list[StoredRecord]]:
+        """For ever. Raises: LogUnavailableError where no broker answers at first, or when closed; LogDamagedError."""
+        try:
+            await self._open()
+            while True:
+                for place, records in (await self._poll(limit)).items():
+                    batch = self._accept(place.partition, records)
+                    if batch:
+                        yield batch
+        finally:
+            await self._leave()
+
+    def status(self) -> dict[str, object]:
+        """For operators."""
+        return {
+            "topic": self._topic,
+            "positions": dict(self._positions),
+            "last_poll_s": round(time.monotonic() - self._polled, 3),
+            "restarts": self.restarts,
+        }
+
+    async def close(self) -> None:
+        """End the iteration with an error, wherever it waits."""
+        self._closed.set()
+        await self._leave()
+
+    async def _open(self) -> None:
+        consumer = await kafka_consumer.start(
+            AIOKafkaConsumer(**self._settings.consumer()),
+            where=self._settings.bootstrap,
+            timeout_s=self._settings.connect_timeout_s,
+        )
+        if self._closed.is_set():
+            await kafka_consumer.stop(consumer)
+            raise closed_error(self._topic)
+        consumer.assign([self._place(partition) for partition in self._positions])
+        for partition, position in self._positions.items():
+            consumer.seek(self._place(partition), position)
+        self._consumer = consumer
+
+    async def _poll(self, limit: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """What has come; nothing where it waited in vain."""
+        consumer = await self._working()
+        self._asking_since = time.time()
+        try:
+            while True:
+                found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=limit)
+                self._polled = time.monotonic()
+                if self._closed.is_set():
+                    raise closed_error(self._topic)
+                if found or await self._restarted_a_silent(consumer):
+                    return found
+        except OffsetOutOfRangeError as exc:
+            await self._move_into_bounds(consumer, exc)
+        except CorruptRecordException as exc:
+            places = ", ".join(f"{partition}/{offset}" for partition, offset in self._positions.items())
+            raise translate(exc, where=f"{self._topic}, one of {places}") from exc
+        except FOREIGN as exc:
+            if self._closed.is_set():
+                raise closed_error(self._topic) from exc
+            raise translate(exc, where=self._topic) from exc
+        return {}
+
+    async def _working(self) -> AIOKafkaConsumer:
+        """The consumer; a new one, as soon as a broker answers, where there is none."""
+        while self._consumer is None:
+            try:
+                await self._open()
+            except LogUnavailableError as exc:
+                if self._closed.is_set():
+                    raise
+                _logger.info("%s cannot be followed now", self._topic, extra={"reason": str(exc)})
+                await self._pause()
+        return self._consumer
+
+    async def _restarted_a_silent(self, consumer: AIOKafkaConsumer) -> bool:
+        """aiokafka's consumer can hang after a broker's restart, without a sign (aiokafka#1154)."""
+        places = [self._place(partition) for partition in self._positions]
+        silent_s = kafka_consumer.heard_ago_s(consumer, places, since=self._asking_since)
+        if silent_s < self._settings.stall_s:
+            return False
+        _logger.warning("no answer about %s for %.0f s: the consumer is started again", self._topic, silent_s)
+        self.restarts += 1
+        await self._leave()
+        return True
+
+    async def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await kafka_consumer.stop(consumer)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(_PAUSE_S):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+        raise closed_error(self._topic)
+
+    def _accept(self, partition: int, records: Sequence[ConsumerRecord]) -> list[StoredRecord]:
+        """The records as a batch; none where they were fetched before the position was moved."""
+        expected = self._positions[partition]
+        if records[0].offset < expected:
+            if self._consumer is not None:
+                self._consumer.seek(self._place(partition), expected)
+            return []
+        kafka_consumer.check_complete(self._topic, partition, records, expected=expected)
+        self._positions[partition] = records[-1].offset + 1
+        self._begun.add(partition)
+        return kafka_consumer.stored(self._topic, partition, records)
+
+    async def _move_into_bounds(self, consumer: AIOKafkaConsumer, error: KafkaError) -> None:
+        """Where retention was faster than the reader.
+
+        Raises: LogDamagedError where events are passed over that have to be there, or where the log has lost its end.
+        """
+        places = [self._place(partition) for partition in self._positions]
+        with mapped(self._topic):
+            starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        for place in places:
+            position, start, end = self._positions[place.partition], starts[place], ends[place]
+            if position > end:
+                raise kafka_consumer.damaged(
+                    self._topic, place.partition, end, f"events up to {position} were read, and the log ends here"
+                ) from error
+            if position < start:
+                if place.partition in self._begun and kafka_consumer.is_gapless(self._topic):
+                    raise kafka_consumer.damaged(
+                        self._topic, place.partition, position, f"the events below {start} are gone"
+                    ) from error
+                self._positions[place.partition] = start
+                consumer.seek(place, start)
+
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._settings.topic(self._topic), partition)

@@ -1,0 +1,231 @@
+"""A member of a consumer group on Kafka: partitions come and go, what was lost is neither delivered nor committed.
+
+Every rebalance takes all partitions from all members and deals them anew. A partition that comes back at once goes on
+where it was, with what its owner still has under way: nobody else has finished anything of it meanwhile. Owns
+ownership and positions of one member; what is finished, and when to commit it, is the caller's.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from splitgauge.eventlog import kafka_consumer
+from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
+from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.port import StoredRecord
+from splitgauge.schemas.errors import LogUnavailableError
+
+__all__ = ["KafkaMember"]
+
+_POLL_MS = 1_000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Ownership:
+    """Of one partition, from when it came until it went to somebody else."""
+
+    position: int | None
+    """Of the next event to deliver; None where the group has committed nothing and nothing was delivered."""
+
+
+class KafkaMember(ConsumerRebalanceListener):
+    """One `join`. `open` before, `close` after."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, group: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._group = group
+        self._consumer: AIOKafkaConsumer | None = None
+        self._owned: dict[int, _Ownership] = {}
+        self._revoked: dict[int, _Ownership] = {}
+        self._delivered: dict[int, _Ownership] = {}
+        """Partition -> the ownership under which its last batch was handed out: what a commit speaks of."""
+        self._settled = asyncio.Event()
+        self._committing = asyncio.Lock()
+        self._closed = False
+        self._asking_since = time.time()
+        self._polled = time.monotonic()
+        self.restarts = 0
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        return frozenset(self._owned)
+
+    def status(self) -> dict[str, object]:
+        """For operators."""
+        return {
+            "topic": self._topic,
+            "group": self._group,
+            "partitions": sorted(self._owned),
+            "last_poll_s": round(time.monotonic() - self._polled, 3),
+            "restarts": self.restarts,
+        }
+
+    async def open(self) -> None:
+        """Join the group. Raises: LogUnavailableError where no broker answers in time."""
+        consumer = AIOKafkaConsumer(**self._settings.member(self._group))
+        consumer.subscribe([self._settings.topic(self._topic)], listener=self)
+        self._consumer = consumer
+        try:
+            await kafka_consumer.start(
+                consumer,
+                where=self._settings.bootstrap,
+                timeout_s=self._settings.connect_timeout_s + self._settings.session_timeout_s,
+            )
+        except BaseException:
+            self._consumer = None
+            raise
+
+    async def close(self) -> None:
+        """Leave the group, so that others take over at once; who iterates meets an error."""
+        self._closed = True
+        self._owned = {}
+        self._settled.set()
+        await self._leave()
+
+    async def batches(self, *, limit: int = 500) -> AsyncIterator[list[StoredRecord]]:
+        while True:
+            owned = self._owned
+            found = await self._poll(limit)
+            for place, records in found.items():
+                # While others of the same poll were worked on, this one may have gone to another member.
+                ownership = owned.get(place.partition) or self._owned.get(place.partition)
+                if ownership is None or self._owned.get(place.partition) is not ownership:
+                    continue
+                batch = self._accept(place, records, ownership)
+                if batch:
+                    yield batch
+
+    async def commit(self, partition: int, offset: int) -> bool:
+        ownership = self._delivered.get(partition, self._owned.get(partition))
+        place = self._place(partition)
+        while True:
+            await self._settle()
+            consumer = self._consumer
+            if ownership is None or consumer is None or self._owned.get(partition) is not ownership:
+                return False
+            async with self._committing:
+                if not self._settled.is_set():
+                    continue
+                if await self._commit(consumer, place, offset):
+                    return True
+
+    async def _commit(self, consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:
+        """False where a rebalance came first: whether the partition is still ours is known after it."""
+        with mapped(f"group {self._group} of {self._topic}"):
+            try:
+                async with asyncio.timeout(self._settings.append_timeout_s):
+                    await consumer.commit({place: offset})
+            except (CommitFailedError, IllegalStateError):
+                self._settled.clear()
+                return False
+        return True
+
+    async def on_partitions_revoked(self, revoked: AbstractSet[TopicPartition]) -> None:  # noqa: ARG002 - all are, always
+        """The group is about to deal anew. A commit under way is waited for: afterwards it would count for others."""
+        self._settled.clear()
+        async with self._committing:
+            self._revoked, self._owned = self._owned or self._revoked, {}
+
+    async def on_partitions_assigned(self, assigned: AbstractSet[TopicPartition]) -> None:
+        """The group has dealt anew. The library only logs what is raised here, so nothing may be."""
+        consumer = self._consumer
+        if consumer is None or self._closed:
+            return
+        try:
+            committed = await asyncio.gather(*(consumer.committed(place) for place in assigned))
+            owned = dict(map(self._take, assigned, committed))
+            for partition, ownership in owned.items():
+                if ownership.position is not None:
+                    consumer.seek(self._place(partition), ownership.position)
+        except FOREIGN as exc:  # another rebalance has come first; it calls again
+            _logger.info("group %s deals again", self._group, extra={"reason": str(exc)})
+            return
+        self._owned, self._revoked = owned, {}
+        self._settled.set()
+
+    def _take(self, place: TopicPartition, committed: int | None) -> tuple[int, _Ownership]:
+        before = self._revoked.get(place.partition)
+        if before is not None and before.position is not None and (committed or 0) <= before.position:
+            return place.partition, before
+        return place.partition, _Ownership(committed)
+
+    async def _poll(self, limit: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+        if self._closed:
+            raise closed_error(self._topic)
+        if self._consumer is None:
+            await self.open()
+        consumer = self._consumer
+        if consumer is None:
+            raise closed_error(self._topic)
+        self._asking_since = time.time()
+        try:
+            while True:
+                found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=limit)
+                self._polled = time.monotonic()
+                if self._closed:
+                    raise closed_error(self._topic)
+                if found or await self._restarted_a_silent(consumer):
+                    return found
+        except FOREIGN as exc:
+            if self._closed:
+                raise closed_error(self._topic) from exc
+            # Whatever it was, a consumer that has failed once does not always come back: the next call joins anew.
+            await self._leave()
+            raise translate(exc, where=f"group {self._group} of {self._topic}") from exc
+
+    async def _restarted_a_silent(self, consumer: AIOKafkaConsumer) -> bool:
+        """aiokafka's consumer can hang after a broker's restart, without a sign (aiokafka#1154)."""
+        places = [place for place in consumer.assignment() if place.partition in self._owned]
+        if not places:
+            return False
+        silent_s = kafka_consumer.heard_ago_s(consumer, places, since=self._asking_since)
+        if silent_s < self._settings.stall_s:
+            return False
+        _logger.warning("no answer about %s for %.0f s: the consumer joins again", self._topic, silent_s)
+        self.restarts += 1
+        await self._leave()
+        return True
+
+    async def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if not self._closed:
+            self._revoked, self._owned = self._owned or self._revoked, {}
+            self._settled.clear()
+        if consumer is not None:
+            await kafka_consumer.stop(consumer)
+
+    async def _settle(self) -> None:
+        """Until it is known which partitions are ours. Raises: LogUnavailableError where that takes too long."""
+        try:
+            async with asyncio.timeout(self._settings.append_timeout_s):
+                await self._settled.wait()
+        except TimeoutError as exc:
+            raise LogUnavailableError(
+                "the group deals its partitions anew, for long", where=f"group {self._group} of {self._topic}"
+            ) from exc
+
+    def _accept(
+        self, place: TopicPartition, records: Sequence[ConsumerRecord], ownership: _Ownership
+    ) -> list[StoredRecord]:
+        """The records as a batch; none where they were fetched before the position was moved."""
+        expected = ownership.position
+        if expected is not None:
+            if records[0].offset < expected:
+                if self._consumer is not None:
+                    self._consumer.seek(place, expected)
+                return []
+            kafka_consumer.check_complete(self._topic, place.partition, records, expected=expected)
+        ownership.position = records[-1].offset + 1
+        self._delivered[place.partition] = ownership
+        return kafka_consumer.stored(self._topic, place.partition, records)
+
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._settings.topic(self._topic), partition)

@@ -1,0 +1,56 @@
+"""The Kafka broker of a test run: one node, started when the first test asks for it, stopped with the run."""
+
+import itertools
+from functools import cache
+from pathlib import Path
+
+from kafka_cluster import KafkaCluster
+
+from splitgauge.eventlog.kafka import KafkaEventLog
+from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_topics import TopicPlan, init_topics
+from splitgauge.eventlog.partitions import Layout, layout
+
+__all__ = ["LIBS", "broker", "fresh_log", "fresh_settings", "plan", "stop_broker"]
+
+LIBS = Path(__file__).parents[1] / ".kafka" / "libs"
+_started: list[KafkaCluster] = []
+_numbers = itertools.count(1)
+
+
+@cache
+def broker() -> KafkaCluster:
+    """Raises: FileNotFoundError saying what to do where its jars are not there."""
+    cluster = KafkaCluster(LIBS).start()
+    _started.append(cluster)
+    return cluster
+
+
+def stop_broker() -> None:
+    """Nothing of it is left."""
+    while _started:
+        _started.pop().stop()
+    broker.cache_clear()
+
+
+def fresh_settings(cluster: KafkaCluster | None = None, **settings: object) -> KafkaSettings:
+    """Topics of their own for whoever asks; groups that rebalance at once."""
+    chosen: dict[str, object] = {
+        "bootstrap": (cluster or broker()).bootstrap,
+        "topic_prefix": f"t{next(_numbers)}.",
+        "heartbeat_s": 0.1,
+        "session_timeout_s": 3.0,
+    }
+    return KafkaSettings(**(chosen | settings))  # type: ignore[arg-type] # the values are those of the fields
+
+
+def plan(partitions: Layout | None = None, *, replication: int = 1, min_isr: int = 1) -> TopicPlan:
+    """The embedded layout with 4 partitions of observations, unless another is given."""
+    return TopicPlan(partitions or layout(4), replication=replication, min_isr=min_isr)
+
+
+async def fresh_log(cluster: KafkaCluster | None = None, **settings: object) -> KafkaEventLog:
+    """A log on new topics, with the embedded layout."""
+    chosen = fresh_settings(cluster, **settings)
+    await init_topics(chosen, plan())
+    return await KafkaEventLog.connect(chosen)
