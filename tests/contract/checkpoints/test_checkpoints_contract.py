@@ -8,17 +8,22 @@ import pytest
 
 from splitgauge.eventlog.checkpoints import Checkpoint, Checkpoints
 from splitgauge.eventlog.memory import MemoryCheckpoints
+from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.eventlog.sqlite_checkpoints import SqliteCheckpoints
 
 OWNER = "fold-1/observations/3"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def checkpoints(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Checkpoints]:
     if request.param == "memory":
         yield MemoryCheckpoints()
         return
-    stored = SqliteCheckpoints.open(tmp_path)
+    stored: SqliteCheckpoints | PostgresCheckpoints
+    if request.param == "sqlite":
+        stored = SqliteCheckpoints.open(tmp_path)
+    else:
+        stored = await PostgresCheckpoints.open(await request.getfixturevalue("postgres").make_database())
     yield stored
     await stored.close()
 
