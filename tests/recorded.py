@@ -58,6 +58,7 @@ STEP = 10 * MINUTE
 _BY = By(actor=Actor(kind="user", name="ada"), reason="recorded for tests")
 _ABILITY = {"better": (0.15, 0.95), "faulty": (0.5, 0.5), "same": (0.5, 0.5)}
 """Share of right answers: control, challenger."""
+_ENGINES = {"better": "asymptotic", "faulty": "rare", "same": "group_sequential"}
 _FAST = AnalyzerSettings(debounce_s=0.001)
 
 Experiment = Literal["better", "faulty", "same"]
@@ -273,7 +274,7 @@ def _specification(name: str) -> ExperimentSpecification:
                 {"name": "challenger", "workload_id": f"new-{name}", "weight": 1},
             ],
             "metrics": [{"name": "correct", "kind": "proportion", "level": "request", "denominator": "reports"}],
-            "goal": {"metric": "correct"},
+            "goal": {"metric": "correct", "engine": _ENGINES[name]},
             "guardrails": [{"metric": "success", "margin": 0.3}],
             "minimum": {"units": 10, "requests": 10, "duration_s": 1200},
             "planned_units": 100,
