@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from scipy import special
 
 from splitgauge import statistics as st
 from splitgauge.schemas.errors import ContractError
@@ -57,6 +58,29 @@ def test_rows_that_are_undefined_are_nan_and_leave_the_others_alone() -> None:
     for field in found:
         assert np.isnan(field).tolist() == [[False] * 2, [True] * 2, [True] * 2, [True] * 2]
     assert float(found.probability_best[0, 1]) == pytest.approx(0.7602499389)
+
+
+@pytest.mark.parametrize("far", [150.0, 1e6, 1e15, 1e300])
+def test_an_arm_far_behind_loses_its_distance_and_changes_nothing_among_the_others(far: float) -> None:
+    found, near = st.best_arm([-far, 0.3, 0.0], [2.0, 1.0, 0.5]), st.best_arm([0.3, 0.0], [1.0, 0.5])
+    np.testing.assert_allclose(found.probability_best, [0.0, *near.probability_best], rtol=1e-12)
+    np.testing.assert_allclose(found.expected_loss[1:], near.expected_loss, rtol=1e-12)
+    maximum = 0.3 + float(near.expected_loss[0])
+    np.testing.assert_allclose(found.expected_loss[0], far + maximum, rtol=1e-12)
+
+
+def test_an_arm_far_ahead_is_the_best_and_loses_nothing() -> None:
+    found = st.best_arm([1e15, 0.3, 0.0], [2.0, 1.0, 0.5])
+    np.testing.assert_allclose(found.probability_best, [1.0, 0.0, 0.0], rtol=1e-12)
+    np.testing.assert_allclose(found.expected_loss, [0.0, 1e15, 1e15], rtol=1e-12)
+
+
+@pytest.mark.parametrize("sds", [(1.0, 1e-300), (1e200, 1e-200), (1e-5, 1e-5), (1.0, 1e-7)])
+def test_sds_of_other_orders_give_a_right_number_or_none(sds: tuple[float, float]) -> None:
+    found = st.best_arm([0.0, 0.7 * sds[0]], sds)
+    right = float(np.asarray(special.ndtr(0.7 * sds[0] / np.hypot(*sds))))
+    assert np.isnan(found.probability_best).all() or float(found.probability_best[1]) == pytest.approx(right, abs=1e-6)
+    assert np.isnan(found.expected_loss).all() == np.isnan(found.probability_best).all()
 
 
 def test_more_rows_than_a_block_give_what_each_gives_alone() -> None:

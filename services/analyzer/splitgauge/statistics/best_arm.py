@@ -24,6 +24,9 @@ __all__ = ["BestArm", "best_arm"]
 
 _REACH = 10.0  # standard deviations of an arm beyond which it weighs under 1e-22
 _PANELS = 20  # of one standard deviation each
+_CERTAIN = 1e4  # standard deviations: as good as infinite, and its logarithm can be taken back out of a sum
+_GAP = 100.0  # largest sds between two arms: the lower one is the better with a probability under 1e-1000
+_SUM_ERROR = 1e-6
 _BLOCK = 256  # rows at a time: each has 160 nodes an arm, and as many values for each arm
 _ROOT_TWO_PI = float(np.sqrt(2 * np.pi))
 _GAUSS_NODES, _GAUSS_WEIGHTS = (np.asarray(part, dtype=np.float64) for part in special.roots_legendre(8))
@@ -47,8 +50,9 @@ def best_arm(mean: ArrayLike, sd: ArrayLike, *, direction: ArrayLike = 1) -> Bes
         mean, sd: of the posterior of every arm's own mean (with a flat prior `Arm.mean` and the root of
             `Arm.mean_variance`), metric units, shape (..., arms), at least two arms, control included.
         direction: +1 where up is good, -1 where down is good; one, or shape (...).
-    Returns: `BestArm`; nan where a mean or sd of the row is nan or infinite, or an sd is 0. Absolute error at most
-        1e-9, the loss in units of the largest sd, while no mean lies 1e6 of the smallest sd from another.
+    Returns: `BestArm`; nan where a mean or sd of the row is nan or infinite, or an sd is 0, and where the sds are so
+        different (over 1e9 times) that the probabilities do not add up to 1. Absolute error at most 1e-9 otherwise
+        (1e-6 where sds differ 1e6 times and more), the loss in units of the largest sd.
     Raises: ContractError where an sd is negative, a direction is neither +1 nor -1, or shapes do not fit.
     Assumes: normal posteriors, independent of each other: right for arms that share no units. Effects against one
         control are not (they share its noise): give the arms' means, not effects.
@@ -69,10 +73,25 @@ def best_arm(mean: ArrayLike, sd: ArrayLike, *, direction: ArrayLike = 1) -> Bes
     known = (np.isfinite(centre) & np.isfinite(spread) & (spread > 0)).all(axis=-1, keepdims=True)
     # Rows without an answer are worked through as standard normal ones, and blanked.
     unit = np.where(known, spread, 1.0).max(axis=-1, keepdims=True)
-    ahead = np.where(known, facing * (centre - centre[..., :1]) / unit, 0.0)
-    standings = _in_blocks(ahead.reshape(-1, shape[-1]), np.where(known, spread / unit, 1.0).reshape(-1, shape[-1]))
+    ahead, beyond = _closed_up(np.where(known, facing * centre, 0.0), unit)
+    scaled = np.where(known, spread / unit, 1.0)
+    standings = _in_blocks(ahead.reshape(-1, shape[-1]), scaled.reshape(-1, shape[-1]))
     best, loss = (standing.reshape(centre.shape) for standing in standings)
-    return BestArm(*aligned(np.where(known, best, np.nan), np.where(known, loss * unit, np.nan)))
+    known = known & (np.abs(best.sum(axis=-1, keepdims=True) - 1) < _SUM_ERROR)
+    return BestArm(*aligned(np.where(known, best, np.nan), np.where(known, loss * unit + beyond, np.nan)))
+
+
+def _closed_up(mean: FloatArray, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means in units with every gap cut to `_GAP`, so that floats keep the digits of all arms, and by how much each arm
+    then is nearer to the best: that is certain, and adds to its loss."""
+    order = np.argsort(mean, axis=-1, kind="stable")
+    gaps = np.diff(np.take_along_axis(mean, order, axis=-1), axis=-1)
+    wide = gaps / unit > _GAP
+    near, cut = np.where(wide, _GAP, gaps / unit), np.where(wide, gaps - _GAP * unit, 0.0)
+    first = np.zeros((*mean.shape[:-1], 1))
+    ahead, beyond = (np.concatenate([first, np.cumsum(part, axis=-1)], axis=-1) for part in (near, cut))
+    rank = np.argsort(order, axis=-1)
+    return np.take_along_axis(ahead, rank, axis=-1), np.take_along_axis(beyond[..., -1:] - beyond, rank, axis=-1)
 
 
 def _in_blocks(m: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -90,7 +109,7 @@ def _standing(m: FloatArray, s: FloatArray) -> tuple[FloatArray, FloatArray]:
     half, middle = np.diff(edges)[..., None] / 2, (edges[:, 1:, None] + edges[:, :-1, None]) / 2
     x = (middle + half * _GAUSS_NODES).reshape(len(m), 1, -1)
     weight = (half * _GAUSS_WEIGHTS).reshape(len(m), 1, -1)
-    z = (x - m[..., None]) / s[..., None]
+    z = np.clip((x - m[..., None]) / s[..., None], -_CERTAIN, _CERTAIN)
     below = special.log_ndtr(z)
     others = below.sum(axis=1, keepdims=True) - below
     density = np.exp(-0.5 * z**2) / (_ROOT_TWO_PI * s[..., None])
