@@ -52,7 +52,7 @@ def best_arm(mean: ArrayLike, sd: ArrayLike, *, direction: ArrayLike = 1) -> Bes
         direction: +1 where up is good, -1 where down is good; one, or shape (...).
     Returns: `BestArm`; nan where a mean or sd of the row is nan or infinite, or an sd is 0, and where the sds are so
         different (over 1e9 times) that the probabilities do not add up to 1. Absolute error at most 1e-9 otherwise
-        (1e-6 where sds differ 1e6 times and more), the loss in units of the largest sd.
+        (1e-6 where sds differ 1e7 times and more), the loss in units of the largest sd.
     Raises: ContractError where an sd is negative, a direction is neither +1 nor -1, or shapes do not fit.
     Assumes: normal posteriors, independent of each other: right for arms that share no units. Effects against one
         control are not (they share its noise): give the arms' means, not effects.
