@@ -1,7 +1,7 @@
 """The array types of this package, and choices element by element that are cheap for one comparison as for thousands.
 
-Owns the short cuts past np.where and ndarray.all, which cost ten times what arithmetic on a single number does: a
-comparison of numpy scalars is one of the two singletons np.True_ and np.False_. Must not know arguments or methods.
+Owns the short cuts past np.where and ndarray.all, which cost ten times what arithmetic on a single number does. Must
+not know arguments or methods.
 """
 
 from collections.abc import Callable
@@ -19,25 +19,21 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 single = cast("Callable[[float], FloatArray]", np.float64)
 """One number as a numpy scalar: the methods of an array of no dimensions, at a fifth of the time."""
 
-_NAN = single(np.nan)
-_TRUE: object = np.True_
-_FALSE: object = np.False_
-
 
 def every(condition: BoolArray) -> bool:
     """Whether ``condition`` holds throughout."""
-    return condition is _TRUE or bool(condition.all())
+    if condition.size == 1:
+        return bool(condition.item())
+    return bool(condition.all())
 
 
 def select(condition: BoolArray, chosen: FloatArray, other: FloatArray) -> FloatArray:
     """``chosen`` where ``condition`` holds, else ``other``: np.where, but a single condition broadcasts nothing."""
-    if condition is _TRUE:
-        return chosen
-    if condition is _FALSE:
-        return other
+    if condition.size == 1:
+        return chosen if condition.item() else other
     return np.where(condition, chosen, other)
 
 
 def where_known(condition: BoolArray, value: FloatArray) -> FloatArray:
     """``value`` where ``condition`` holds, else nan."""
-    return select(condition, value, _NAN)
+    return value if every(condition) else np.where(condition, value, np.nan)[()]

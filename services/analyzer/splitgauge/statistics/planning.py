@@ -86,7 +86,7 @@ def remaining_units(
     n, se = usable(effect)
     tuning = None if r2 is None else positive("r2", r2)
     shape = broadcastable(
-        effect=se, n=n, target=delta, alpha=level, power=wanted, r2=level if tuning is None else tuning
+        effect=effect.value, se=se, n=n, target=delta, alpha=level, power=wanted, r2=level if tuning is None else tuning
     )
     signal = delta / se
     now = _power(signal, n, level, tuning)
@@ -126,7 +126,9 @@ def conditional_power(
     level, delta, end = error_rates("alpha", alpha), _known("target", target), positive("final_n", final_n)
     n, se = usable(effect)
     tuning = None if r2 is None else positive("r2", r2)
-    broadcastable(effect=se, n=n, target=delta, alpha=level, final_n=end, r2=level if tuning is None else tuning)
+    broadcastable(
+        effect=effect.value, se=se, n=n, target=delta, alpha=level, final_n=end, r2=level if tuning is None else tuning
+    )
     t = np.minimum(n / end, 1.0)
     mean = t * effect.value + (1 - t) * delta
     half = _critical(n / t, level, tuning) * se * np.sqrt(t)
