@@ -22,9 +22,10 @@ from splitgauge.eventlog.export_format import (
     is_footer,
 )
 from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
+from splitgauge.eventlog.snapshot import catch_snapshot
 from splitgauge.eventlog.sqlite_import import importing
 from splitgauge.schemas.errors import ContractError, LogUnavailableError, MalformedError
-from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, TOPICS, Retention
+from splitgauge.schemas.topics import OBSERVATIONS, TOPICS, Retention
 
 __all__ = ["EXPORTED", "Progress", "export_log", "import_log"]
 
@@ -50,7 +51,7 @@ async def export_log(
     Raises: ContractError for a target that is no regular file; LogDamagedError for a place in the log that cannot be
         read; UnknownSubjectError; LogUnavailableError.
     """
-    bounds = await _snapshot(log, topics)
+    bounds = await catch_snapshot(log, topics)
     total = sum(end - start for partitions in bounds.values() for start, end in partitions)
     counts: dict[str, tuple[int, ...]] = {}
     done = 0
@@ -177,24 +178,6 @@ def _name(place: tuple[str, int]) -> str:
 
 def _follows(before: StoredRecord, after: StoredRecord) -> bool:
     return (before.topic, before.partition, before.offset + 1) == (after.topic, after.partition, after.offset)
-
-
-async def _snapshot(log: EventLog, topics: Collection[str]) -> dict[str, tuple[Bounds, ...]]:
-    """Bounds in which everything that an event refers to is there too, though the log is being written.
-
-    Decisions refer to analyses, these to observations and decisions, observations to decisions: what refers is caught
-    before what it refers to, and all of it again if a decision came in between (decisions are rare).
-    """
-    order = [DECISIONS.name, *reversed([topic for topic in TOPICS if topic != DECISIONS.name])]
-    unknown = [topic for topic in topics if topic not in TOPICS]
-    for topic in unknown:
-        await log.bounds(topic)  # says that it does not exist
-    while True:
-        decisions = await log.bounds(DECISIONS.name)
-        caught = {topic: await log.bounds(topic) for topic in order if topic in topics}
-        if await log.bounds(DECISIONS.name) == decisions:
-            break
-    return {topic: tuple(bounds for _, bounds in sorted(caught[topic].items())) for topic in TOPICS if topic in caught}
 
 
 async def _batches(log: EventLog, topic: str, *, partition: int, within: Bounds) -> AsyncIterator[list[StoredRecord]]:

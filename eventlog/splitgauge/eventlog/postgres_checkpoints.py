@@ -13,7 +13,7 @@ import asyncpg
 
 from splitgauge.eventlog.checkpoints import Checkpoint
 from splitgauge.eventlog.postgres_database import Database, PostgresSettings
-from splitgauge.eventlog.postgres_migrations import check_schema
+from splitgauge.eventlog.postgres_migrations import open_migrated
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -35,13 +35,7 @@ class PostgresCheckpoints:
     @classmethod
     async def open(cls, address: str, settings: PostgresSettings | None = None) -> Self:
         """Raises: LogUnavailableError where the database is not there, or is not migrated; ContractError."""
-        database = await Database.open(address, settings)
-        try:
-            await check_schema(database)
-        except BaseException:
-            await database.close()
-            raise
-        return cls(database)
+        return cls(await open_migrated(address, settings))
 
     async def load(self, owner: str) -> Checkpoint | None:
         async with self._database.transaction() as connection:

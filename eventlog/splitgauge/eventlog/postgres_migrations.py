@@ -19,7 +19,7 @@ from splitgauge.eventlog.postgres_database import Database, PostgresSettings, na
 from splitgauge.eventlog.postgres_errors import mapped
 from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
 
-__all__ = ["Migration", "check_schema", "migrate", "migrations"]
+__all__ = ["Migration", "check_schema", "migrate", "migrations", "open_migrated"]
 
 _NAME = re.compile(r"(\d{4})_[a-z_]+\.sql")
 _LOCK = int.from_bytes(sha256(b"splitgauge migrations").digest()[:8], "big", signed=True)
@@ -92,6 +92,17 @@ async def check_schema(database: Database, *, known: Sequence[Migration] | None 
             where=database.where,
             remedy="Migrate it with this version; processes of older versions go on meanwhile",
         )
+
+
+async def open_migrated(address: str, settings: PostgresSettings | None = None) -> Database:
+    """Raises: ContractError where the address is none; as `check_schema`."""
+    database = await Database.open(address, settings)
+    try:
+        await check_schema(database)
+    except BaseException:
+        await database.close()
+        raise
+    return database
 
 
 async def _next(

@@ -11,7 +11,11 @@ from splitgauge.eventlog.port import EventLog
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return make_engine(request.param, tmp_path / "data")
+    engine = make_engine(request, tmp_path / "data")
+    for mark in request.node.iter_markers("needs"):
+        if mark.args[0] in engine.lacks:
+            pytest.skip(f"this engine has no {mark.args[0]}")
+    return engine
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ class TestRead:
         start = (await log.bounds(OBSERVATIONS.name))[1].start
         assert values(await log.read(OBSERVATIONS.name, 1, start)) == ["b"]
 
+    @pytest.mark.needs("compacted topics")
     async def test_the_newest_event_of_each_key_of_a_compacted_topic_stays(self, log: EventLog) -> None:
         batch = [Record(b"x1", key=b"x"), Record(b"y1", key=b"y"), Record(b"x2", key=b"x")]
         places = await log.append(PARTIALS.name, batch)
@@ -247,6 +248,7 @@ class TestFollow:
             await following
 
 
+@pytest.mark.needs("groups")
 class TestGroup:
     async def test_members_share_the_partitions_and_each_event_goes_to_one(self, log: EventLog) -> None:
         async with log.join(OBSERVATIONS.name, "g") as one, log.join(OBSERVATIONS.name, "g") as two:
