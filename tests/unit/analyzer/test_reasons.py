@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from look_stories import HOUR_S, Story, Units, cell, cohort, mean, rate, window
+from look_stories import EXPERIMENT, HOUR_S, PERSON, Story, Units, cell, cohort, mean, rate, window
+from splitgauge.experiments.commands import reweight_experiment
 from splitgauge.schemas.analysis import Verdict
 from splitgauge.schemas.tables import Cell, WindowData
 
@@ -318,7 +319,7 @@ def test_continue_for_the_minimum_duration() -> None:
 def test_continue_for_a_guardrail() -> None:
     assert verdict(seen(challenger=BETTER), guardrails=[{"metric": "success", "margin": 0.001}]).reason == (
         "guardrail success has not passed: challenger against control on success: no difference; with 95 % "
-        "confidence at any look worse by at most 0.78 points, where under 0.1 points is a pass; the goal has "
+        "confidence at any look worse by at most 0.78 points, where worse by under 0.1 points is a pass; the goal has "
         "units enough"
     )
 
@@ -345,4 +346,84 @@ def test_missed_goal_is_no_promotion() -> None:
     assert verdict(seen(challenger=WORSE)).not_promotable_because == (
         "the goal is missed: challenger's correct is 20.0 points lower than control's (50 % against 70 %); with "
         "95 % confidence at any look it is 16.2 to 23.8 points lower"
+    )
+
+
+def test_continue_by_bayes() -> None:
+    data = seen(arm(500, wrong=150), challenger=arm(500, wrong=120))
+    policy = {"promote": "act", "expected_loss_threshold": 0.01}
+
+    assert verdict(data, goal=goal(engine="bayes"), policy=policy).reason == (
+        "the goal is not decided: challenger's correct is 6.0 points higher than control's (76 % against 70 %); it is "
+        "better with probability 98.38 %, choosing it loses 0.016 points on average and staying 6.0 points (under 1.0 "
+        "points is needed), and the data speak 2.4 to 1 for a difference (the Bayes factor; 20 to 1 is needed); about "
+        "2424 more units (2424 requests) to show a difference as large as it is now"
+    )
+
+
+def test_continue_by_rare_without_outcomes() -> None:
+    assert verdict(seen(arm(wrong=0), challenger=arm(wrong=0)), goal=goal(engine="rare")).reason == (
+        "the goal is not decided: no unit of challenger or control has the rarer outcome of correct yet; how much more "
+        "is needed cannot be said yet"
+    )
+
+
+def test_continue_for_the_lead_with_a_threshold() -> None:
+    data = seen(arm(), a=arm(wrong=300), b=arm(wrong=350))
+    found = verdict(data, challengers=("a", "b"), policy={"expected_loss_threshold": 1e-5})
+
+    assert found.reason.endswith(
+        "choosing it loses 0.0055 points on average, where under 0.001 points would be enough; about 16814 more units "
+        "(16814 requests) to show a difference as large as it is now"
+    )
+
+
+def test_continue_where_the_arms_look_the_same() -> None:
+    found = verdict(seen(arm(200000, wrong=60000), challenger=arm(200000, wrong=60001)))
+
+    assert found.reason.endswith(
+        "it is between 0.51 points lower and 0.51 points higher; as things stand the goal is out of reach"
+    )
+
+
+def test_hold_where_nothing_varies() -> None:
+    still = arm(latency_ms=mean(3000, 100, 0))
+
+    assert verdict(seen(still, challenger=still), goal={"metric": "latency_ms"}).reason == (
+        "latency_ms of challenger and control: nothing varies yet in either arm"
+    )
+
+
+def test_hold_without_traffic() -> None:
+    story = Story()
+    weights = {"control": 1.0, "challenger": 0.0}
+    story.decide(lambda registry: reweight_experiment(registry, EXPERIMENT, weights, PERSON))
+
+    assert story.look(window({}, {"control": arm()})).data.verdict.reason == "no challenger gets traffic"
+
+
+# Guardrails that do not stand in a verdict.
+
+
+@pytest.mark.parametrize(
+    ("control", "challenger", "reason"),
+    [
+        (120, 100, "better by 16.67 %; {} better by at least 16.05 %"),
+        (100, 100.2, "worse by 0.2 %; {} worse by at most 0.9358 %"),
+    ],
+)
+def test_guardrail_that_passes(control: float, challenger: float, reason: str) -> None:
+    cells = {name: arm(latency_ms=mean(3000, value, 10)) for name, value in (("c", control), ("t", challenger))}
+    [found] = Story(guardrails=[LATENCY]).look(seen(cells["c"], challenger=cells["t"])).data.guardrails
+
+    said = reason.format("with 95 % confidence at any look")
+    assert found.reason == f"challenger against control on latency_ms: {said}, where worse by under 5 % is a pass"
+
+
+def test_guardrail_where_nothing_varies() -> None:
+    still = arm(latency_ms=mean(3000, 100, 0))
+    [found] = Story(guardrails=[LATENCY]).look(seen(still, challenger=still)).data.guardrails
+
+    assert found.reason == (
+        "challenger against control on latency_ms: no difference; nothing varies yet, so that no bound can be given"
     )

@@ -223,5 +223,6 @@ def _reason(state: ExperimentState, finding: GuardrailFinding, *, counted: _Coun
         return f"{text}; {sure} by at least {amount(metric, finding.harm_lower, relative=relative)}"
     if finding.harm_upper is None:
         return f"{text}; nothing varies yet, so that no bound can be given"
-    bound = amount(metric, finding.harm_upper, relative=relative)
-    return f"{text}; {confidence(_alpha(state))} worse by at most {bound}, where under {margin} is a pass"
+    bound = amount(metric, abs(finding.harm_upper), relative=relative)
+    said = f"worse by at most {bound}" if finding.harm_upper >= 0 else f"better by at least {bound}"
+    return f"{text}; {confidence(_alpha(state))} {said}, where worse by under {margin} is a pass"
