@@ -1,4 +1,4 @@
-"""`splitgauge tail`, `export`, `import`, `replay`: the log itself, from its data folder or from an export.
+"""`splitgauge tail`, `export`, `import`, `replay`: the log itself, from its data folder, an export or an archive.
 
 Reading needs no server and disturbs none: the folder of a running `splitgauge up` is opened read-only.
 """
@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from splitgauge.cli.failures import EXIT_FAILURE, guarded
-from splitgauge.cli.options import AsJson, ConfigFile, DataFolder
+from splitgauge.cli.options import AsJson, ConfigFile, DataFolder, LogSource
 from splitgauge.cli.output import print_json, print_line, progress
 from splitgauge.cli.settings import load
 from splitgauge.eventlog.jsonl import EXPORTED, export_log, import_log
 from splitgauge.eventlog.jsonl_log import JsonlEventLog
 from splitgauge.eventlog.port import EventLog, StoredRecord
+from splitgauge.eventlog.postgres_address import is_address
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.envelope import parse
@@ -35,13 +36,13 @@ def tail_command(
     topic: Annotated[str, typer.Argument(help="decisions, observations, analyses, ...", metavar="TOPIC")],
     count: Annotated[int, typer.Option("-n", "--count", min=0, help="How many of the newest to begin with.")] = 10,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with every new event, until Ctrl-C.")] = False,
-    data: DataFolder = None,
+    data: LogSource = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the newest events of a topic."""
     name = _topic(topic)
-    asyncio.run(_tail(_folder(data, config), name, count=count, follow=follow, as_json=as_json))
+    asyncio.run(_tail(_source(data, config), name, count=count, follow=follow, as_json=as_json))
 
 
 @guarded
@@ -53,13 +54,13 @@ def export_command(
             "--topic", help="Only this one; may be repeated. Else all that is kept for ever.", show_default=False
         ),
     ] = None,
-    data: DataFolder = None,
+    data: LogSource = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the log to a file, as a backup or for an auditor; also while it is in use."""
     topics = [_topic(name) for name in topic] if topic else EXPORTED
-    counts = asyncio.run(_export(_folder(data, config), file, topics))
+    counts = asyncio.run(_export(_source(data, config), file, topics))
     _print_counts(counts, f"exported to {file}", as_json=as_json)
 
 
@@ -77,18 +78,21 @@ def import_command(
 @guarded
 def replay_command(
     source: Annotated[
-        Path | None,
-        typer.Argument(help="A data folder or an export; else the data folder of the settings.", show_default=False),
+        str | None,
+        typer.Argument(
+            help="A data folder, an export, or postgresql://... of an archive; else the data folder of the settings.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> int:
     """Make every analysis and every automatic decision again, and compare. Status 1 where something differs."""
-    return asyncio.run(_replay(source or _folder(None, config), as_json=as_json))
+    return asyncio.run(_replay(_source(source, config), as_json=as_json))
 
 
-async def _tail(folder: Path, topic: str, *, count: int, follow: bool, as_json: bool) -> None:
-    async with _opened(folder) as log:
+async def _tail(source: str, topic: str, *, count: int, follow: bool, as_json: bool) -> None:
+    async with _opened(source) as log:
         bounds = await log.bounds(topic)
         newest: list[StoredRecord] = []
         for partition, (start, end) in bounds.items():
@@ -106,13 +110,13 @@ async def _tail(folder: Path, topic: str, *, count: int, follow: bool, as_json: 
                     _print_event(record, as_json=as_json)
 
 
-async def _export(folder: Path, file: Path, topics: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    async with _opened(folder) as log:
+async def _export(source: str, file: Path, topics: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    async with _opened(source) as log:
         with progress("exporting") as advance:
             return (await export_log(log, file, topics=topics, progress=advance)).counts
 
 
-async def _replay(source: Path, *, as_json: bool) -> int:
+async def _replay(source: str, *, as_json: bool) -> int:
     async with _opened(source) as log:
         from splitgauge.audit import lines_of, replay
 
@@ -127,12 +131,18 @@ async def _replay(source: Path, *, as_json: bool) -> int:
 
 
 @asynccontextmanager
-async def _opened(source: Path) -> AsyncGenerator[EventLog]:
-    log = _open(source)
+async def _opened(source: str) -> AsyncGenerator[EventLog]:
+    log = await _open_archive(source) if is_address(source) else _open(Path(source))
     try:
         yield log
     finally:
         await log.close()
+
+
+async def _open_archive(address: str) -> EventLog:
+    from splitgauge.eventlog.postgres_archive import PostgresArchive
+
+    return await PostgresArchive.open(address)
 
 
 def _open(source: Path) -> EventLog:
@@ -143,8 +153,13 @@ def _open(source: Path) -> EventLog:
     raise LogUnavailableError(
         "there is no data folder and no export here",
         where=str(source),
-        remedy="Name the data folder of `splitgauge up` with --data, or a file that `splitgauge export` wrote",
+        remedy="Name the data folder of `splitgauge up`, a file that `splitgauge export` wrote, or postgresql://...",
     )
+
+
+def _source(named: str | None, config: Path | None) -> str:
+    """What was named, else the data folder of the settings."""
+    return named if named is not None else str(_folder(None, config))
 
 
 def _folder(data: Path | None, config: Path | None) -> Path:

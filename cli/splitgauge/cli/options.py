@@ -7,7 +7,7 @@ import typer
 
 from splitgauge.schemas.errors import ContractError
 
-__all__ = ["DEFAULT_URL", "AsJson", "ConfigFile", "DataFolder", "Reason", "Url", "read_numbers"]
+__all__ = ["DEFAULT_URL", "AsJson", "ConfigFile", "DataFolder", "LogSource", "Reason", "Url", "read_numbers"]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -22,6 +22,14 @@ ConfigFile = Annotated[
 DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="The data folder; else as the settings say.", show_default=False),
+]
+LogSource = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="The data folder, an export, or postgresql://... of an archive; else as the settings say.",
+        show_default=False,
+    ),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it stands in the log for ever.", show_default=False)]
 

@@ -8,19 +8,18 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from splitgauge.eventlog.postgres_address import named
 from splitgauge.eventlog.postgres_errors import LOST, mapped
-from splitgauge.schemas.errors import ContractError, LogUnavailableError
+from splitgauge.schemas.errors import LogUnavailableError
 
 if TYPE_CHECKING:
     from asyncpg.pool import Pool, PoolConnectionProxy
 
-__all__ = ["Database", "PostgresSettings", "is_address", "named"]
+__all__ = ["Database", "PostgresSettings"]
 
-_SCHEMES = ("postgresql", "postgres")
 _GRACE_S = 5.0
 """How much later than the server we lose patience: its own time-outs say what was waited for."""
 
@@ -54,24 +53,6 @@ class PostgresSettings:
             "lock_timeout": f"{self.lock_timeout_s * 1000:.0f}",
             "idle_in_transaction_session_timeout": f"{self.idle_in_transaction_s * 1000:.0f}",
         }
-
-
-def is_address(text: str) -> bool:
-    """Whether this names a database, rather than a file or folder."""
-    return text.partition("://")[0] in _SCHEMES and "://" in text
-
-
-def named(address: str) -> str:
-    """The address as messages show it: without the password. Raises: ContractError where it is none."""
-    parts = urlsplit(address)
-    if parts.scheme not in _SCHEMES:
-        raise ContractError(
-            "this is no address of a PostgreSQL database",
-            where=parts.scheme or "address",
-            remedy="Write it like postgresql://user@host:5432/database",
-        )
-    host = parts.netloc.rpartition("@")[2] or next(iter(parse_qs(parts.query).get("host", [])), "")
-    return f"{parts.scheme}://{host}{parts.path}"
 
 
 class Database:

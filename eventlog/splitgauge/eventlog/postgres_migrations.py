@@ -15,7 +15,8 @@ from importlib.resources import files
 
 import asyncpg
 
-from splitgauge.eventlog.postgres_database import Database, PostgresSettings, named
+from splitgauge.eventlog.postgres_address import named
+from splitgauge.eventlog.postgres_database import Database, PostgresSettings
 from splitgauge.eventlog.postgres_errors import mapped
 from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
 
