@@ -1,9 +1,10 @@
 """A log with everything in it that an audit meets, recorded by the real parts: folds, tables, analyzer, decisions.
 
 Three experiments on 4 partitions: `better` is promoted, `faulty` is rolled back, `same` (one model on both sides) stays
-undecided, is paused, resumed and re-weighted, and ends without a winner. Some observations cannot be used, some come
-twice, some outcomes never; one decision lost a race, one analysis is a fork. Clock and chance are fixed and every part
-is run until it rests, so that the same code records the same log.
+undecided, is paused, resumed and re-weighted, and ends without a winner. Each is judged by another engine, and `better`
+knows something of its users beforehand. Some observations cannot be used, some come twice, some outcomes never; one
+decision lost a race, one analysis is a fork. Clock and chance are fixed and every part is run until it rests, so that
+the same code records the same log.
 
     python tests/recorded.py FILE      # an export of it, as under tests/histories
 """
@@ -59,6 +60,7 @@ _BY = By(actor=Actor(kind="user", name="ada"), reason="recorded for tests")
 _ABILITY = {"better": (0.15, 0.95), "faulty": (0.5, 0.5), "same": (0.5, 0.5)}
 """Share of right answers: control, challenger."""
 _ENGINES = {"better": "asymptotic", "faulty": "rare", "same": "group_sequential"}
+_CORRECT = {"name": "correct", "kind": "proportion", "level": "request", "denominator": "reports"}
 _FAST = AnalyzerSettings(debounce_s=0.001)
 
 Experiment = Literal["better", "faulty", "same"]
@@ -155,7 +157,8 @@ class Recorder:
         failed = name == "faulty" and arm == 1 and self._random.random() < 0.7
         right = self._random.random() < _ABILITY[name][arm]
         measured = {"success": not failed, "latency_ms": 20 + 10 * self._random.random()}
-        events = [assignment(request, unit, variant, **fields)]
+        known = {"skill": int(unit_id(unit)[2:6], 16) / 1024} if name == "better" else {}
+        events = [assignment(request, unit, variant, covariates=known, **fields)]
         if index != 5:
             events.append(outcome(request, unit, variant, metrics=measured, **fields))
         if not failed:
@@ -273,7 +276,7 @@ def _specification(name: str) -> ExperimentSpecification:
                 {"name": "control", "workload_id": f"base-{name}", "weight": 1},
                 {"name": "challenger", "workload_id": f"new-{name}", "weight": 1},
             ],
-            "metrics": [{"name": "correct", "kind": "proportion", "level": "request", "denominator": "reports"}],
+            "metrics": [{**_CORRECT, "covariate": {"attribute": "skill"}} if name == "better" else _CORRECT],
             "goal": {"metric": "correct", "engine": _ENGINES[name]},
             "guardrails": [{"metric": "success", "margin": 0.3}],
             "minimum": {"units": 10, "requests": 10, "duration_s": 1200},
