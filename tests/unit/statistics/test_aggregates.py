@@ -132,3 +132,12 @@ def test_rates_have_the_binomial_variance() -> None:
 def test_more_successes_than_units_are_refused() -> None:
     with pytest.raises(ContractError, match="successes are at most n"):
         st.proportions([10], [11])
+
+
+@pytest.mark.parametrize("name", ["md", "mx", "dx"])
+def test_a_correlation_above_one_is_refused(name: str) -> None:
+    sums = sums_of([3, 1, 4], [2, 7, 1], [8, 1, 8])
+    with pytest.raises(ContractError) as caught:
+        st.exact_moments(**sums | {name: [sums[name][0] + 100]})
+    assert caught.value.where == name
+    assert "impossible" in str(caught.value)

@@ -159,3 +159,22 @@ def test_rate_ratio_excludes_equality_exactly_when_p_is_below_alpha() -> None:
     t = np.arange(40, 120)
     found = st.rate_ratio_sequence([np.full(80, 60)], [t], 0.5, alpha=0.05)
     assert ((found.lower > 0) | (found.upper < 0)).tolist() == (found.p_value < 0.05).tolist()
+
+
+def test_each_alpha_and_concentration_of_a_rate_ratio_is_that_of_its_comparison_not_of_an_epoch() -> None:
+    alphas, concentrations, w = [0.05, 0.01, 0.2], [10.0, 100.0, 1000.0], np.array([0.5, 0.3, 0.4])
+    c, t = np.array([10, 20, 30]), np.array([12, 24, 90])  # three epochs, three comparisons
+    together = st.rate_ratio_sequence(c, t, w, alpha=alphas, concentration=concentrations)
+    for place, (alpha, k) in enumerate(zip(alphas, concentrations, strict=True)):
+        alone = st.rate_ratio_sequence(c, t, w, alpha=alpha, concentration=k)
+        for one, all_of_them in zip(alone, together, strict=True):
+            assert all_of_them[place] == pytest.approx(float(one), rel=1e-12)
+    two_epochs = st.rate_ratio_sequence(c[:2], t[:2], 0.5, alpha=alphas)
+    assert two_epochs.lower.shape == (3,)
+
+
+def test_no_rate_ratio_is_left_where_epochs_contradict_each_other() -> None:
+    found = st.rate_ratio_sequence([[1000], [10]], [[10], [1000]], 0.5, alpha=0.05)
+    assert np.isnan([found.lower[0], found.upper[0]]).all()
+    assert float(found.log_ratio[0]) == pytest.approx(0.0, abs=1e-12)
+    assert float(found.p_value[0]) < 1e-300  # equal rates at all times are refuted all the same

@@ -80,7 +80,7 @@ def exact_moments(
         scale, x_scale: fixed-point scales, ints of at least 1, one for all cells or one a cell.
     Returns: `Moments`; means are nan while n = 0, second moments while n < 2.
     Raises: ContractError where lengths differ, n is no count, a scale is below 1, or the sums are impossible (they
-        would give a negative variance: n*mm < m*m).
+        would give a negative variance, n*mm < m*m, or a correlation above 1).
     Assumes: the sums are of the same units.
     Source: Deng, Knoblich, Lu 2018 (KDD), for which moments the delta method of ratio metrics needs.
 
@@ -107,12 +107,12 @@ def exact_moments(
         mean_d=_means(sums["d"], n, ones),
         var_m=_variances("mm", n, sums["m"], sums["mm"], s),
         var_d=_variances("dd", n, sums["d"], sums["dd"], ones),
-        cov_md=_covariances(n, (sums["m"], sums["d"], sums["md"]), (s, ones)),
+        cov_md=_covariances(n, sums, ("m", "d"), (s, ones)),
         var_residual=_residuals(n, sums, s),
         mean_x=_means(sums["x"], n, sx),
         var_x=_variances("xx", n, sums["x"], sums["xx"], sx),
-        cov_mx=_covariances(n, (sums["m"], sums["x"], sums["mx"]), (s, sx)),
-        cov_dx=_covariances(n, (sums["d"], sums["x"], sums["dx"]), (ones, sx)),
+        cov_mx=_covariances(n, sums, ("m", "x"), (s, sx)),
+        cov_dx=_covariances(n, sums, ("d", "x"), (ones, sx)),
     )
 
 
@@ -252,15 +252,18 @@ def _variances(
 
 
 def _covariances(
-    n: Sequence[int],
-    sums: tuple[Sequence[int], Sequence[int], Sequence[int]],
-    scales: tuple[Sequence[int], Sequence[int]],
+    n: Sequence[int], sums: dict[str, list[int]], pair: tuple[str, str], scales: tuple[Sequence[int], Sequence[int]]
 ) -> FloatArray:
-    rows = zip(n, *sums, *scales, strict=True)
-    return np.array(
-        [_quotient(k * ab - a * b, k * (k - 1) * s * q) if k > 1 else np.nan for k, a, b, ab, s, q in rows],
-        dtype=np.float64,
-    )
+    one, other = pair
+    columns = (sums[name] for name in (one, other, one + one, other + other, one + other))
+    out: list[float] = []
+    for k, a, b, aa, bb, ab, s, q in zip(n, *columns, *scales, strict=True):
+        together = k * ab - a * b
+        # Cauchy-Schwarz: past it an adjusted variance would come out negative, and pass for none at all.
+        if together * together > (k * aa - a * a) * (k * bb - b * b):
+            raise _impossible(one + other, ab, aa, bb)
+        out.append(_quotient(together, k * (k - 1) * s * q) if k > 1 else np.nan)
+    return np.array(out, dtype=np.float64)
 
 
 def _residuals(n: Sequence[int], sums: dict[str, list[int]], scale: Sequence[int]) -> FloatArray:
@@ -270,10 +273,14 @@ def _residuals(n: Sequence[int], sums: dict[str, list[int]], scale: Sequence[int
     for k, m, d, mm, dd, md, s in zip(n, *(sums[name] for name in ("m", "d", "mm", "dd", "md")), scale, strict=True):
         squares = mm * d * d - 2 * m * d * md + m * m * dd
         if squares < 0:
-            raise ContractError(
-                f"sum of products {md} is impossible beside sums of squares {mm} and {dd}",
-                where="md",
-                remedy="give sums over the same units",
-            )
+            raise _impossible("md", md, mm, dd)
         out.append(_quotient(squares, d * d * (k - 1) * s * s) if k > 1 and d else np.nan)
     return np.array(out, dtype=np.float64)
+
+
+def _impossible(name: str, products: int, squares: int, others: int) -> ContractError:
+    return ContractError(
+        f"sum of products {products} is impossible beside sums of squares {squares} and {others}",
+        where=name,
+        remedy="give sums over the same units",
+    )

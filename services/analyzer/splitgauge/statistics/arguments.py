@@ -5,9 +5,10 @@ A nan in a measured value is no contract break (it makes that element nan); a na
 margin belongs is one.
 """
 
+from collections.abc import Callable
 from math import isfinite
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ __all__ = [
     "counts",
     "error_rates",
     "finite",
+    "flags",
     "floats",
     "non_negative",
     "one_of",
@@ -34,10 +36,11 @@ __all__ = [
 ]
 
 _FLOAT64 = np.dtype(np.float64)
+_mask_of = cast("Callable[[ArrayLike], BoolArray]", np.ma.getmaskarray)
 
 
 def floats(name: str, value: ArrayLike) -> FloatArray:
-    """``value`` as float64; anything that is no real number is refused by name.
+    """``value`` as float64, nan where it is masked; anything that is no real number is refused by name.
 
     One number becomes a numpy scalar, not an array of no dimensions: it has the same methods, and its arithmetic takes
     a fifth of the time.
@@ -47,8 +50,12 @@ def floats(name: str, value: ArrayLike) -> FloatArray:
     if type(value) is np.ndarray and value.dtype is _FLOAT64:
         return value[()]
     try:
-        array = np.asarray(value)
-        if array.dtype.kind in "biuf" or all(isinstance(item, Real) for item in array.flat):
+        array: npt.NDArray[Any] = np.asarray(value)
+        if np.ma.is_masked(value):
+            # What lies under a mask is no value; numpy alone would take it for one.
+            array = np.where(_mask_of(value), np.nan, array)
+        kind = array.dtype.kind
+        if kind in "biuf" or (kind == "O" and all(isinstance(item, Real) for item in array.flat)):
             return array.astype(np.float64)[()]
     except (TypeError, ValueError, OverflowError) as exc:
         raise _no_numbers(name, value) from exc
@@ -124,6 +131,14 @@ def signs(name: str, value: ArrayLike) -> FloatArray:
     """Directions: +1 or -1."""
     array = floats(name, value)
     return require(name, array, np.abs(array) == 1, "a direction is +1 or -1")
+
+
+def flags(name: str, value: ArrayLike) -> BoolArray:
+    """True or False, also as 1 or 0; no other number, and no word: a "no" would be true."""
+    if isinstance(value, bool):
+        return np.asarray(value)
+    array = floats(name, value)
+    return np.asarray(require(name, array, (array == 0) | (array == 1), "it is True or False") == 1)
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ from splitgauge.statistics.arguments import (
     broadcastable,
     counts,
     error_rates,
+    flags,
     non_negative,
     positive,
     require,
@@ -109,7 +110,7 @@ def guardrail_sequence(
         (False, True, -4.0)
     """
     d, good = positive("margin", margin), signs("direction", direction)
-    fraction = np.asarray(relative, dtype=np.bool_)
+    fraction = flags("relative", relative)
     worse = -good
     harm = absolute_effect(control, treatment)
     broadcastable(effect=harm.value, margin=d, direction=good, relative=fraction.astype(np.float64))

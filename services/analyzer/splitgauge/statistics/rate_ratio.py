@@ -34,9 +34,10 @@ class RateRatio(NamedTuple):
     log_ratio: FloatArray
     """Estimate of ln(rate_t / rate_c); nan without successes, -inf or inf where one arm has none."""
     lower: FloatArray
-    """Lower bound at alpha, two-sided; -inf while the challenger has no success."""
+    """Lower bound at alpha, two-sided; -inf while the challenger has no success; nan where no ratio is left: it was not
+    the same in all epochs."""
     upper: FloatArray
-    """Upper bound at alpha, two-sided; inf while control has no success."""
+    """Upper bound at alpha, two-sided; inf while control has no success; nan where no ratio is left."""
     p_value: FloatArray
     """Always-valid p of equal rates: min(1, 1/e)."""
     log_e_value: FloatArray
@@ -58,7 +59,7 @@ def rate_ratio_sequence(
         alpha: two-sided error over all looks, in (0, 1).
         concentration: k of the Dirichlet prior, above 0; small finds large ratios early.
     Returns: `RateRatio`, shape (comparisons,): the interval is {theta: BF(theta) < 1/alpha}, log factors summed over
-        epochs; the estimate is nan without successes.
+        epochs; the estimate is nan without successes, the bounds are where that set is empty.
     Raises: ContractError where something is no count, a share, alpha or k is out of range, or shapes do not fit.
     Assumes: rates of one ratio at all times; rates under about 10 % (count the rarer outcome).
     Source: Lindon and Malek 2022 (NeurIPS), contrasts of time-inhomogeneous Bernoulli processes.
@@ -69,11 +70,17 @@ def rate_ratio_sequence(
     """
     c, t, w = counts("control", control), counts("treatment", treatment), shares("share", share, whole=False)
     level, k = error_rates("alpha", alpha), positive("concentration", concentration)
-    shape = broadcastable(control=c, treatment=t, share=w)
+    epochs = np.broadcast(np.empty(broadcastable(control=c, treatment=t, share=w)), np.empty(1)).shape
+    ends_shape = broadcastable(successes=np.empty(epochs[1:]), alpha=level, concentration=k)
+    # One axis of epochs in front of all axes of comparisons: else alpha or k of one epoch each would be taken for it.
+    shape = (epochs[0], *(1,) * (len(ends_shape) - len(epochs) + 1), *epochs[1:])
     both = (w > 0) & (w < 1)
-    c, t, w = np.where(both, c, 0.0), np.where(both, t, 0.0), np.broadcast_to(np.where(both, w, 0.5), shape)
+    c, t, w = (
+        np.broadcast_to(np.where(both, value, other), epochs).reshape(shape)
+        for value, other in ((c, 0.0), (t, 0.0), (w, 0.5))
+    )
     total_c, total_t = c.sum(axis=0), t.sum(axis=0)
-    ends = np.broadcast_to(total_c, broadcastable(successes=total_c, alpha=level, concentration=k))
+    ends = np.broadcast_to(total_c, ends_shape)
     at_zero = two_arm_log_factor(c, t, w, k).sum(axis=0)
 
     def expected(theta: FloatArray) -> FloatArray:
@@ -90,5 +97,7 @@ def rate_ratio_sequence(
     estimate = np.where(none_t, np.where(none_c, np.nan, -np.inf), np.where(none_c, np.inf, best))
     lower = np.where(none_t, -np.inf, crossing(inside, low, best))
     upper = np.where(none_c, np.inf, crossing(inside, high, best))
+    none_left = ~(none_c | none_t | inside(best))
+    lower, upper = np.where(none_left, np.nan, lower), np.where(none_left, np.nan, upper)
     log_e = at_zero + 0 * ends
     return RateRatio(*aligned(estimate, lower, upper, np.exp(-np.maximum(log_e, 0.0)), log_e, total_c + total_t))
