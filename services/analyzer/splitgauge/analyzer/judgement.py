@@ -22,6 +22,7 @@ from splitgauge.analyzer.wording import (
     percent,
 )
 from splitgauge.schemas.analysis import Comparison, PlannedLook
+from splitgauge.statistics import bayes_decision
 
 __all__ = ["excludes_zero", "futile_because", "goal_result", "goal_sentence", "no_look_is_left", "values_of"]
 
@@ -37,10 +38,7 @@ def goal_result(findings: Findings, goal: Comparison) -> Result:
         return "open" if decided is None else _side(findings, goal, decided.results[goal.variant].effect)
     if goal.adjusted_p is None or goal.adjusted_p > findings.state.specification.alpha:
         return "open"
-    result = _side(findings, goal, _estimate(goal))
-    if goal.engine == "bayes" and not _is_small(findings, _loss(goal, result)):
-        return "open"
-    return result
+    return _bayes_result(findings, goal) if goal.engine == "bayes" else _side(findings, goal, _estimate(goal))
 
 
 def excludes_zero(findings: Findings, one: Comparison) -> Result:
@@ -113,13 +111,20 @@ def _estimate(goal: Comparison) -> float | None:
     return math.inf if goal.counted.rate_ratio is None else goal.counted.rate_ratio - 1
 
 
-def _loss(goal: Comparison, result: Result) -> float | None:
-    return goal.expected_loss if result == "better" else goal.expected_loss_of_staying
-
-
-def _is_small(findings: Findings, loss: float | None) -> bool:
-    threshold = findings.state.specification.policy.expected_loss_threshold
-    return threshold is not None and loss is not None and loss < threshold
+def _bayes_result(findings: Findings, goal: Comparison) -> Result:
+    """Of a Bayes factor, corrected over the challengers, and the expected losses together."""
+    specification = findings.state.specification
+    threshold, choosing, staying = (
+        specification.policy.expected_loss_threshold,
+        goal.expected_loss,
+        goal.expected_loss_of_staying,
+    )
+    if threshold is None or choosing is None or staying is None or goal.adjusted_p is None:
+        return "open"
+    found = bayes_decision(
+        -math.log(goal.adjusted_p), choosing, staying, alpha=specification.alpha, loss_threshold=threshold
+    )
+    return "better" if found.choose else "worse" if found.stay else "open"
 
 
 def _is_inside(findings: Findings, goal: Comparison) -> bool:
@@ -147,7 +152,7 @@ def _belief(findings: Findings, goal: Comparison) -> str:
     needed = len(specification.challenger_names) / specification.alpha
     return (
         f"; it is better with probability {chance(better)}, choosing it loses {amount(metric, loss)} on average and "
-        f"staying {amount(metric, staying)} (under {amount(metric, threshold)} is needed), and the data speak "
+        f"staying {amount(metric, staying)} (at most {amount(metric, threshold)} is needed), and the data speak "
         f"{factor(goal.log_e_value)} to 1 for a difference (the Bayes factor; {needed:.4g} to 1 is needed)"
     )
 
