@@ -116,7 +116,7 @@ class Policy(Specification):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="in the goal's unit. Engine bayes decides under it; with several arms it is enough for the leader, "
+        description="in the goal's unit. Engine bayes decides at most there; with several arms it is enough for the leader, "
         "who else has to beat the next",
     )
 

@@ -356,8 +356,8 @@ def test_continue_by_bayes() -> None:
     assert verdict(data, goal=goal(engine="bayes"), policy=policy).reason == (
         "the goal is not decided: challenger's correct is 6.0 points higher than control's (76 % against 70 %); it is "
         "better with probability 98.38 %, choosing it loses 0.016 points on average and staying 6.0 points (at most "
-        "1.0 points is needed), and the data speak 2.4 to 1 for a difference (the Bayes factor; 20 to 1 is needed); about "
-        "2424 more units (2424 requests) to show a difference as large as it is now"
+        "1.0 points is needed), and the data speak 2.4 to 1 for a difference (the Bayes factor; 20 to 1 is needed); "
+        "about 2424 more units (2424 requests) to show a difference as large as it is now"
     )
 
 
