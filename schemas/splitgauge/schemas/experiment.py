@@ -116,8 +116,8 @@ class Policy(Specification):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="in the goal's unit. Engine bayes decides at most there; with several arms it is enough for the leader, "
-        "who else has to beat the next",
+        description="in the goal's unit. Engine bayes decides at most there; with several arms it is enough for the "
+        "leader, who else has to beat the next",
     )
 
 
