@@ -235,6 +235,19 @@ def _adjusted() -> st.Adjusted:
 
 TABLE: dict[str, Row] = {
     "exact_moments": Row(st.exact_moments, SUMS, by_element=False),
+    "unit_moments": Row(
+        st.unit_moments,
+        {
+            "unit": (["a", "b", "a"], "free"),
+            "m": ([1.0, 0.5, 2.0], "finite"),
+            "fold": ("sum", "choice"),
+            "d": (1, "count"),
+            "x": (0.0, "finite"),
+            "scale": (1000, "scale"),
+            "x_scale": (1000, "scale"),
+        },
+        by_element=False,
+    ),
     "means": Row(st.means, {"moments": (_moments_of_three(), "free")}, by_element=False),
     "ratios": Row(st.ratios, {"moments": (_moments_of_three(), "free")}, by_element=False),
     "guarded": Row(

@@ -1,9 +1,11 @@
 """The mathematics of experiments, usable by itself: arrays in, named tuples of float64 arrays out, one element per
 comparison.
 
-    exact sums -> Moments -> Cells per epoch -> Arms over epochs -> Effect -> any engine
-    (aggregates)            (means, ratios)    (strata)            (effects)  fixed, confidence_sequence, posterior,
-    planning
+    raw rows -> Moments -> Cells per epoch -> Arms over epochs -> Effect -> any engine
+    (units)     (aggregates: exact sums)     (strata)            (effects)  fixed, confidence_sequence, posterior,
+                 means, ratios                                              planning
+
+    docs/statistics.md goes this way with an example.
 
     Moments with a covariate -> cuped -> adjusted Cells (in the same place), balance (is it the same in both arms?)
     planned effect -> sample_size, sequential_power, group_sequential_power (before the start)
@@ -102,6 +104,7 @@ from splitgauge.statistics.sample_size import (
 from splitgauge.statistics.sequential_power import SequentialPower, sequential_power, sequential_units
 from splitgauge.statistics.spending import Spending, spent_alpha
 from splitgauge.statistics.strata import Arm, Arms, arm, combine_epochs, guarded
+from splitgauge.statistics.units import Fold, unit_moments
 
 __all__ = [
     "FEW_UNITS",
@@ -120,6 +123,7 @@ __all__ = [
     "Effect",
     "FirstFailures",
     "FixedTest",
+    "Fold",
     "GroupPower",
     "GroupSequentialBoundaries",
     "GroupSequentialLook",
@@ -215,6 +219,7 @@ __all__ = [
     "share_test",
     "spent_alpha",
     "two_sided_sequence",
+    "unit_moments",
     "value_at_rank",
     "variance_reduction",
     "welch_test",
