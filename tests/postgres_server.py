@@ -108,7 +108,7 @@ class PostgresServer:
             _send(process, signal.SIGKILL)
         self._end(signal.SIGKILL)
         give_up = time.monotonic() + STOP_S
-        while any(Path(f"/proc/{process}").exists() for process in processes) and time.monotonic() < give_up:
+        while any(map(_lives, processes)) and time.monotonic() < give_up:
             time.sleep(0.01)
 
     def pause(self) -> None:
@@ -216,6 +216,14 @@ def _lines(file: Path) -> list[str]:
         return file.read_text().splitlines()
     except FileNotFoundError:
         return []
+
+
+def _lives(process: int) -> bool:
+    """Whether it does anything still: one that only waits to be buried by its parent does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _send(process: int, number: int) -> None:

@@ -5,7 +5,7 @@ takes its connection along, so that nothing of it is left over. Knows neither ta
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "PostgresSettings"]
 
-_GRACE_S = 5.0
+_GRACE_S = 2.0
 """How much later than the server we lose patience: its own time-outs say what was waited for."""
 
 
@@ -109,7 +109,7 @@ class Database:
             except BaseException:
                 # The server undoes what was not committed when the connection ends; a ROLLBACK could wait for a
                 # server that hangs.
-                connection.terminate()
+                _end(connection)
                 raise
             finally:
                 await self._pool.release(connection)
@@ -123,7 +123,7 @@ class Database:
         try:
             return await connection.fetch(query, *arguments)
         except BaseException:
-            connection.terminate()
+            _end(connection)
             raise
         finally:
             await self._pool.release(connection)
@@ -135,7 +135,7 @@ class Database:
             try:
                 await connection.execute("BEGIN")
             except BaseException as exc:
-                connection.terminate()
+                _end(connection)
                 await self._pool.release(connection)
                 if isinstance(exc, LOST) and not isinstance(exc, TimeoutError):
                     continue
@@ -145,6 +145,12 @@ class Database:
 
     async def _acquired(self) -> "PoolConnectionProxy[asyncpg.Record]":
         return await self._pool.acquire(timeout=self._settings.connect_timeout_s)
+
+
+def _end(connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    # One that broke has gone back to its pool by itself, and then refuses every call.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _keep(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -20,8 +20,12 @@ LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.IdleSessionTimeoutError,
+    asyncpg.InternalClientError,
 )
-"""The connection has gone: another one may do. Time-outs among them (TimeoutError is an OSError)."""
+"""The connection has gone: another one may do. Time-outs among them (TimeoutError is an OSError).
+
+InternalClientError: what asyncpg raises between the server's last words on an idle connection and its end.
+"""
 
 _UNAVAILABLE = (
     *LOST,
@@ -80,7 +84,7 @@ def mapped(where: str) -> Generator[None]:
     """Raise what PostgreSQL raises inside as errors of Splitgauge, naming the place."""
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
         error = translate(exc, where=where)
         if error is None:
             raise
@@ -88,8 +92,11 @@ def mapped(where: str) -> Generator[None]:
 
 
 def _is_closed(error: BaseException) -> bool:
-    """A connection or pool that is closed: asyncpg has no class of its own for it."""
-    return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+    """A connection or pool that is closed, for which asyncpg has no class of its own.
+
+    A connection that is lost between two statements goes back to its pool: the next one finds it "released".
+    """
+    return isinstance(error, asyncpg.InterfaceError) and ("clos" in str(error) or "released" in str(error))
 
 
 def _words(error: BaseException) -> str:

@@ -1,17 +1,10 @@
 """Databases for tests, and a server of their own for those that take it down."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from postgres_server import PostgresServer
-from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
-from splitgauge.eventlog.postgres_database import PostgresSettings
-
-IMPATIENT = PostgresSettings(
-    connect_timeout_s=2, statement_timeout_s=3, lock_timeout_s=1, idle_in_transaction_s=1, pool_size=3
-)
-"""So that faults show in a moment."""
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +30,6 @@ async def database(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-async def checkpoints(mortal: PostgresServer) -> AsyncIterator[PostgresCheckpoints]:
-    """On the server that may fail."""
-    stored = await PostgresCheckpoints.open(await mortal.make_database(), IMPATIENT)
-    yield stored
-    await stored.close()
+async def mortal_database(mortal: PostgresServer) -> str:
+    """A fresh, migrated database on the server that may fail."""
+    return await mortal.make_database()
