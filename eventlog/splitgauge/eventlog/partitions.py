@@ -11,7 +11,15 @@ from splitgauge.eventlog.port import Record
 from splitgauge.schemas.errors import ContractError, UnknownSubjectError
 from splitgauge.schemas.topics import TOPICS
 
-__all__ = ["DEFAULT_OBSERVATION_PARTITIONS", "Layout", "by_partition", "layout", "partition_in", "partitions_of"]
+__all__ = [
+    "DEFAULT_OBSERVATION_PARTITIONS",
+    "Layout",
+    "by_partition",
+    "layout",
+    "partition_in",
+    "partition_of_key",
+    "partitions_of",
+]
 
 DEFAULT_OBSERVATION_PARTITIONS = 4
 MOST_OBSERVATION_PARTITIONS = 1024
@@ -60,7 +68,7 @@ def by_partition(topic: str, records: Sequence[Record], *, partitions: int) -> d
     """
     places: dict[int, list[int]] = {}
     for index, record in enumerate(records):
-        partition = _partition(record, partitions)
+        partition = _partition(topic, record, partitions)
         if not 0 <= partition < partitions:
             raise ContractError(
                 f"{topic} has partitions 0 to {partitions - 1}, not {partition}", where=f"records[{index}].partition"
@@ -69,10 +77,17 @@ def by_partition(topic: str, records: Sequence[Record], *, partitions: int) -> d
     return places
 
 
-def _partition(record: Record, partitions: int) -> int:
+def partition_of_key(topic: str, key: bytes, partitions: int) -> int:
+    """Where the events of a key stand, if their writer does not say."""
+    if topic in TOPICS and TOPICS[topic].by_first_part:
+        key = key.partition(b"/")[0]
+    return crc32(key) % partitions
+
+
+def _partition(topic: str, record: Record, partitions: int) -> int:
     if record.partition is not None:
         return record.partition
     if partitions == 1:
         return 0
     # By the value where there is no key: spreads evenly, and a request appended again lands in the same place.
-    return crc32(record.value if record.key is None else record.key) % partitions
+    return crc32(record.value) % partitions if record.key is None else partition_of_key(topic, record.key, partitions)

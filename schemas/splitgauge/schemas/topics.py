@@ -43,7 +43,9 @@ class Topic:
         retention: how long events stay.
         single_partition: must have exactly one partition, because it is one total order.
         embedded_partitions: how many the embedded log gives it (0: as many as `observations` was created with).
-        counts_up: whether partitions may be added later. Not where the partition is part of an event's meaning.
+        counts_up: whether partitions may be added later. Not where the partition is part of an event's meaning, nor
+            where only the newest event of a key counts: it would stand in two places.
+        by_first_part: events whose keys agree up to the first `/` share a partition.
     """
 
     name: str
@@ -51,14 +53,16 @@ class Topic:
     single_partition: bool = False
     embedded_partitions: int = 1
     counts_up: bool = True
+    by_first_part: bool = False
 
 
 REQUESTS = Topic("splitgauge.requests", Retention.SHORT, embedded_partitions=2)
 RESPONSES = Topic("splitgauge.responses", Retention.SHORT)
 REPORTS = Topic("splitgauge.reports", Retention.SHORT)
 OBSERVATIONS = Topic("splitgauge.observations", Retention.FOREVER, embedded_partitions=0, counts_up=False)
-PARTIALS = Topic("splitgauge.partials", Retention.NEWEST_PER_KEY)
-WINDOWS = Topic("splitgauge.windows", Retention.NEWEST_PER_KEY)
+# Keys are experiment and source partition: one reader sums all partials of an experiment.
+PARTIALS = Topic("splitgauge.partials", Retention.NEWEST_PER_KEY, counts_up=False, by_first_part=True)
+WINDOWS = Topic("splitgauge.windows", Retention.NEWEST_PER_KEY, counts_up=False)
 ANALYSES = Topic("splitgauge.analyses", Retention.FOREVER)
 DECISIONS = Topic("splitgauge.decisions", Retention.FOREVER, single_partition=True, counts_up=False)
 DEAD_LETTERS = Topic("splitgauge.dead-letters", Retention.LONG)

@@ -9,6 +9,7 @@ import pytest
 from fold_stories import START, Decisions, Stored, assignment, outcome, report, stored
 from splitgauge.aggregator.partition_fold import PartitionFold
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
+from splitgauge.aggregator.publisher import Publication, Publisher
 from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
 from splitgauge.aggregator.tables import window_of
 from splitgauge.aggregator.tables_worker import TablesWorker
@@ -160,6 +161,64 @@ async def test_an_older_partial_after_ours_makes_us_publish_again(world: World) 
         )
         await world.log.append(PARTIALS.name, [Record(event, key.encode())])
         await until(newest_stands)
+
+
+async def test_an_older_value_after_one_that_stood_before_us_is_noticed(world: World) -> None:
+    def rank_of(value: bytes) -> tuple[int, int]:
+        return 1, int(value)
+
+    await world.log.append(WINDOWS.name, [Record(b"7", b"ours"), Record(b"7", b"theirs")])
+    publisher = Publisher(world.log, WINDOWS.name, rank_of=rank_of)
+    assert await publisher.standing() == {"ours": (1, 7), "theirs": (1, 7)}
+    publisher.own(["ours"])
+    # Before we watch, as a zombie may: between reading and watching nothing may slip through.
+    await world.log.append(WINDOWS.name, [Record(b"4", b"theirs"), Record(b"8", b"ours"), Record(b"4", b"ours")])
+    overtaken: asyncio.Queue[str] = asyncio.Queue()
+    async with asyncio.timeout(20):
+        watching = asyncio.create_task(publisher.watch(overtaken.put_nowait))
+        assert await overtaken.get() == "ours"
+    watching.cancel()
+    assert overtaken.empty()
+
+
+async def test_our_own_values_do_not_overtake_each_other(world: World) -> None:
+    publisher = Publisher(world.log, WINDOWS.name, rank_of=lambda value: (1, int(value)))
+    overtaken: asyncio.Queue[str] = asyncio.Queue()
+    async with asyncio.timeout(20):
+        watching = asyncio.create_task(publisher.watch(overtaken.put_nowait))
+        await asyncio.sleep(0)
+        for number in (1, 2, 3):
+            await publisher.publish([Publication("ours", (1, number), b"%d" % number)])
+        await world.log.append(WINDOWS.name, [Record(b"2", b"ours")])
+        assert await overtaken.get() == "ours"
+    watching.cancel()
+    assert overtaken.empty()
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"{",
+        b'{"type":"splitgauge.window.v1","data":{}}',
+        b'{"type":"splitgauge.partial.v1","data":{"experiment_id":1}}',
+    ],
+)
+async def test_a_partial_that_cannot_be_used_becomes_a_dead_letter_and_the_others_count(
+    world: World, poison: bytes
+) -> None:
+    await world.log.append(PARTIALS.name, [Record(poison, b"exp/0")])
+    await world.write(EVENTS)
+
+    async def there() -> bool:
+        windows = await world.data(WINDOWS.name, "window")
+        return bool(windows) and windows[-1]["positions"] == {"0": 4, "1": 3}
+
+    async with running(world.fold_worker(), world.tables_worker()):
+        await until(there)
+    letters = [
+        letter for letter in await world.data(DEAD_LETTERS.name, "dead-letter") if letter["topic"] == PARTIALS.name
+    ]
+    assert [(letter["partition"], letter["offset"], letter["code"]) for letter in letters] == [(0, 0, "malformed")]
 
 
 async def test_a_worker_whose_checkpoint_was_moved_loads_again(world: World) -> None:

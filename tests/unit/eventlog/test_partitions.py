@@ -5,7 +5,7 @@ import pytest
 from splitgauge.eventlog.partitions import by_partition, layout, partition_in, partitions_of
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.errors import ContractError, UnknownSubjectError
-from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, REQUESTS, TOPICS
+from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS, REQUESTS, TOPICS
 
 
 def test_the_layout_has_every_topic_and_the_wished_partitions_of_observations() -> None:
@@ -18,6 +18,14 @@ def test_records_without_key_go_by_their_bytes_and_with_one_by_the_key() -> None
     # crc32(b"a") = 0xE8B7BE43, crc32(b"b") = 0x71BEEFF9: these places are in logs, and may not change.
     records = [Record(b"a"), Record(b"b"), Record(b"x", key=b"a"), Record(b"x", key=b"b"), Record(b"a", partition=0)]
     assert by_partition("t", records, partitions=4) == {3: [0, 2], 1: [1, 3], 0: [4]}
+
+
+def test_all_partials_of_an_experiment_share_a_partition() -> None:
+    keys = [f"{experiment}/{partition}" for experiment in ("a", "b") for partition in range(20)]
+    places = by_partition(
+        PARTIALS.name, [Record(b"x", key.encode()) for key in [*keys, "a/3/1700000000"]], partitions=4
+    )
+    assert places == {3: [*range(20), 40], 1: list(range(20, 40))}
 
 
 def test_a_single_partition_takes_everything_that_names_no_other() -> None:

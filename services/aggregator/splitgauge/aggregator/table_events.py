@@ -19,6 +19,7 @@ from splitgauge.schemas.identifiers import table_id
 from splitgauge.schemas.tables import FOLD_VERSION
 
 __all__ = [
+    "UNREADABLE",
     "TableEvent",
     "dead_letter_event",
     "partial_key",
@@ -34,6 +35,10 @@ _TYPES: dict[str, EventType] = {
     "window": "splitgauge.window.v1",
     "window-buckets": "splitgauge.window-buckets.v1",
 }
+
+
+UNREADABLE = (-1, -1)
+"""The rank of what is no event: older than anything, so that the owner of its key publishes again."""
 
 
 class TableEvent(msgspec.Struct):
@@ -114,7 +119,7 @@ def read_table_event(value: bytes) -> TableEvent:
 
 
 def table_rank(value: bytes) -> tuple[int, int] | None:
-    """How new a partial or window is: (fold version, sum of positions). None for anything else."""
+    """How new a partial or window is: (fold version, sum of positions). None for other types; `UNREADABLE`."""
     return _rank(value, {_TYPES["partial"], _TYPES["window"]})
 
 
@@ -124,11 +129,11 @@ def window_rank(value: bytes) -> tuple[int, int] | None:
 
 
 def _rank(value: bytes, types: set[str]) -> tuple[int, int] | None:
-    event = read_table_event(value)
-    if event.type not in types:
-        return None
     try:
+        event = _events.decode(value)
+        if event.type not in types:
+            return None
         place = _places.decode(event.data)
-    except msgspec.DecodeError as exc:
-        raise MalformedError(f"no table: {exc}") from exc
+    except msgspec.DecodeError:
+        return UNREADABLE
     return place.fold_version, place.upto if place.upto is not None else sum((place.positions or {}).values())
