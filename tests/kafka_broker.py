@@ -1,6 +1,7 @@
 """The Kafka broker of a test run: one node, started when the first test asks for it, stopped with the run."""
 
 import itertools
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 
@@ -8,12 +9,14 @@ from kafka_cluster import KafkaCluster
 
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import TopicPlan, init_topics
+from splitgauge.eventlog.kafka_topics import TopicPlan
 from splitgauge.eventlog.partitions import Layout, layout
 
-__all__ = ["LIBS", "broker", "fresh_log", "fresh_settings", "plan", "stop_broker"]
+__all__ = ["LIBS", "OpenLog", "broker", "fresh_settings", "plan", "stop_broker"]
 
 LIBS = Path(__file__).parents[1] / ".kafka" / "libs"
+OpenLog = Callable[[KafkaSettings], Awaitable[KafkaEventLog]]
+"""On the topics of the settings, which are made where they are missing; closed with the test."""
 _started: list[KafkaCluster] = []
 _numbers = itertools.count(1)
 
@@ -47,10 +50,3 @@ def fresh_settings(cluster: KafkaCluster | None = None, **settings: object) -> K
 def plan(partitions: Layout | None = None, *, replication: int = 1, min_isr: int = 1) -> TopicPlan:
     """The embedded layout with 4 partitions of observations, unless another is given."""
     return TopicPlan(partitions or layout(4), replication=replication, min_isr=min_isr)
-
-
-async def fresh_log(cluster: KafkaCluster | None = None, **settings: object) -> KafkaEventLog:
-    """A log on new topics, with the embedded layout."""
-    chosen = fresh_settings(cluster, **settings)
-    await init_topics(chosen, plan())
-    return await KafkaEventLog.connect(chosen)

@@ -3,6 +3,7 @@
 import typer
 
 from splitgauge.cli.failures import EXIT_STATUSES, guarded
+from splitgauge.cli.init_command import init_command
 from splitgauge.cli.log_commands import export_command, import_command, replay_command, tail_command
 from splitgauge.cli.plan_command import plan_command
 from splitgauge.cli.process_commands import demo_command, up_command, version_command
@@ -25,6 +26,7 @@ def application() -> typer.Typer:
     )
     app.command("up")(up_command)
     app.command("demo")(demo_command)
+    app.command("init")(init_command)
     app.command("apply")(guarded(apply_command))
     app.add_typer(workloads, name="workloads")
     app.add_typer(experiments, name="experiments")

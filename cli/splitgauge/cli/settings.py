@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from splitgauge.cli.kafka_fields import KafkaFields
 from splitgauge.schemas.errors import ContractError, MalformedError
 from splitgauge.schemas.fault_wording import in_words
 
@@ -20,7 +21,7 @@ DEFAULT_FILE = Path("splitgauge.toml")
 PREFIX = "SPLITGAUGE_"
 
 
-class Settings(BaseSettings):
+class Settings(KafkaFields):
     """What an operator can set."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)

@@ -31,8 +31,10 @@ _logger = logging.getLogger(__name__)
 class _Ownership:
     """Of one partition, from when it came until it went to somebody else."""
 
-    position: int | None
-    """Of the next event to deliver; None where the group has committed nothing and nothing was delivered."""
+    position: int
+    """Of the next event to deliver."""
+    committed: int | None
+    """What the group has committed, as far as this member knows."""
 
 
 class KafkaMember(ConsumerRebalanceListener):
@@ -79,8 +81,9 @@ class KafkaMember(ConsumerRebalanceListener):
                 where=self._settings.bootstrap,
                 timeout_s=self._settings.connect_timeout_s + self._settings.session_timeout_s,
             )
+            await self._settle()
         except BaseException:
-            self._consumer = None
+            await self._leave()
             raise
 
     async def close(self) -> None:
@@ -92,11 +95,12 @@ class KafkaMember(ConsumerRebalanceListener):
 
     async def batches(self, *, limit: int = 500) -> AsyncIterator[list[StoredRecord]]:
         while True:
-            owned = self._owned
             found = await self._poll(limit)
+            owned = self._owned
             for place, records in found.items():
-                # While others of the same poll were worked on, this one may have gone to another member.
-                ownership = owned.get(place.partition) or self._owned.get(place.partition)
+                # What comes before it is known where to begin is fetched again. And while others of the same poll
+                # were worked on, this one may have gone to another member.
+                ownership = owned.get(place.partition)
                 if ownership is None or self._owned.get(place.partition) is not ownership:
                     continue
                 batch = self._accept(place, records, ownership)
@@ -115,6 +119,7 @@ class KafkaMember(ConsumerRebalanceListener):
                 if not self._settled.is_set():
                     continue
                 if await self._commit(consumer, place, offset):
+                    ownership.committed = offset
                     return True
 
     async def _commit(self, consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> bool:
@@ -140,22 +145,29 @@ class KafkaMember(ConsumerRebalanceListener):
         if consumer is None or self._closed:
             return
         try:
-            committed = await asyncio.gather(*(consumer.committed(place) for place in assigned))
-            owned = dict(map(self._take, assigned, committed))
+            owned = await self._take(consumer, list(assigned))
             for partition, ownership in owned.items():
-                if ownership.position is not None:
-                    consumer.seek(self._place(partition), ownership.position)
+                consumer.seek(self._place(partition), ownership.position)
         except FOREIGN as exc:  # another rebalance has come first; it calls again
             _logger.info("group %s deals again", self._group, extra={"reason": str(exc)})
             return
         self._owned, self._revoked = owned, {}
         self._settled.set()
 
-    def _take(self, place: TopicPartition, committed: int | None) -> tuple[int, _Ownership]:
-        before = self._revoked.get(place.partition)
-        if before is not None and before.position is not None and (committed or 0) <= before.position:
-            return place.partition, before
-        return place.partition, _Ownership(committed)
+    async def _take(self, consumer: AIOKafkaConsumer, assigned: Sequence[TopicPartition]) -> dict[int, _Ownership]:
+        """The ownership there was, where nobody else has committed anything meanwhile; else a new one."""
+        committed = await asyncio.gather(*(consumer.committed(place) for place in assigned))
+        owned: dict[int, _Ownership] = {}
+        for place, offset in zip(assigned, committed, strict=True):
+            before = self._revoked.get(place.partition)
+            if before is not None and before.committed == offset:
+                owned[place.partition] = before
+            elif offset is not None:
+                owned[place.partition] = _Ownership(offset, offset)
+        new = [place for place in assigned if place.partition not in owned]
+        for place, start in (await consumer.beginning_offsets(new)).items():
+            owned[place.partition] = _Ownership(start, None)
+        return owned
 
     async def _poll(self, limit: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         if self._closed:
@@ -217,12 +229,11 @@ class KafkaMember(ConsumerRebalanceListener):
     ) -> list[StoredRecord]:
         """The records as a batch; none where they were fetched before the position was moved."""
         expected = ownership.position
-        if expected is not None:
-            if records[0].offset < expected:
-                if self._consumer is not None:
-                    self._consumer.seek(place, expected)
-                return []
-            kafka_consumer.check_complete(self._topic, place.partition, records, expected=expected)
+        if records[0].offset < expected:
+            if self._consumer is not None:
+                self._consumer.seek(place, expected)
+            return []
+        kafka_consumer.check_complete(self._topic, place.partition, records, expected=expected)
         ownership.position = records[-1].offset + 1
         self._delivered[place.partition] = ownership
         return kafka_consumer.stored(self._topic, place.partition, records)

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
@@ -111,8 +112,7 @@ class Producers:
 
 async def _end(producer: AIOKafkaProducer) -> None:
     """Stop it without waiting for what was given up: left to itself it would try for ever."""
-    given_up = KafkaConnectionError("given up")
-    producer._message_accumulator.fail_all(given_up)  # noqa: SLF001 - the library has no way to give a batch up
+    _give_up(producer._message_accumulator)  # noqa: SLF001 - the library has no way to give a batch up
     try:
         async with asyncio.timeout(_STOP_S):
             # First: what is on its way is answered by an error at once, not after its time-out.
@@ -120,3 +120,13 @@ async def _end(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except FOREIGN as exc:
         _logger.info("a producer did not end cleanly", extra={"reason": str(exc)})
+
+
+def _give_up(held: Any) -> None:  # noqa: ANN401 - the library's own, without types
+    """Settle the batches that a producer holds, and look at the errors that nobody waits for."""
+    queued = [batch for batches in held._batches.values() for batch in batches]  # noqa: SLF001 - as above
+    for batch in (*queued, *held._pending_batches):  # noqa: SLF001 - as above
+        batch.failure(KafkaConnectionError("given up"))
+        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001 - as above
+            if not future.cancelled():
+                future.exception()

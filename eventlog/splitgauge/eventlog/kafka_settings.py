@@ -64,6 +64,7 @@ class KafkaSettings:
         client_id: what brokers call this process in their logs and quotas.
         connect_timeout_s: until the first answer of a broker.
         request_timeout_s: until an answer of a broker that is known; then another is asked, or the same again.
+        metadata_age_s: how soon partitions that were added are noticed.
         append_timeout_s: how long an append may wait for room, and then again for its acknowledgement.
         linger_s: how long the first event of a batch waits for company, where nothing is under way already.
         batch_bytes: the most that is sent to a partition at once; a single larger event goes alone.
@@ -81,6 +82,7 @@ class KafkaSettings:
     security: KafkaSecurity = KafkaSecurity()
     connect_timeout_s: float = 10.0
     request_timeout_s: float = 5.0
+    metadata_age_s: float = 30.0
     append_timeout_s: float = 10.0
     linger_s: float = 0.002
     batch_bytes: int = 1_000_000
@@ -103,6 +105,7 @@ class KafkaSettings:
             "bootstrap_servers": self.bootstrap,
             "client_id": self.client_id,
             "request_timeout_ms": _ms(self.request_timeout_s),
+            "metadata_max_age_ms": _ms(self.metadata_age_s),
             "security_protocol": security.protocol,
             "ssl_context": security.tls(),
             "sasl_mechanism": security.mechanism,

@@ -18,7 +18,7 @@ from splitgauge.eventlog.kafka_errors import mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.partitions import DEFAULT_OBSERVATION_PARTITIONS, Layout
 from splitgauge.schemas.errors import ConflictError, LogUnavailableError, UnknownSubjectError
-from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, TOPICS, Retention, Topic
+from splitgauge.schemas.topics import TOPICS, Retention, Topic
 
 __all__ = ["InitReport", "Misfit", "TopicMisfitError", "TopicPlan", "check_topics", "cluster_layout", "init_topics"]
 
@@ -90,9 +90,11 @@ class InitReport:
 
 
 def cluster_layout(*, observations: int = DEFAULT_OBSERVATION_PARTITIONS, others: int = 4) -> Layout:
-    """So many partitions of observations, and of each topic that may have several."""
-    counts = {topic.name: 1 if topic.single_partition else others for topic in TOPICS.values()}
-    return counts | {OBSERVATIONS.name: observations}
+    """So many partitions of observations, and of topics whose number is fixed like theirs; and of each other topic."""
+    return {
+        topic.name: 1 if topic.single_partition else others if topic.counts_up else observations
+        for topic in TOPICS.values()
+    }
 
 
 async def init_topics(settings: KafkaSettings, plan: TopicPlan) -> InitReport:
@@ -102,9 +104,7 @@ async def init_topics(settings: KafkaSettings, plan: TopicPlan) -> InitReport:
     """
     async with _admin(settings) as admin:
         before = await _found(admin, settings)
-        misfits = [misfit for misfit in _misfits(before, settings, plan) if not _can_grow(misfit, before, plan)]
-        if misfits:
-            raise TopicMisfitError(misfits)
+        _refuse_what_cannot_be_mended(before, settings, plan)
         missing = [topic for topic in TOPICS.values() if topic.name not in before]
         growing = {
             name: (topic.partitions, plan.partitions[name])
@@ -221,10 +221,19 @@ def _wrong_settings(called: str, topic: Topic, found: _Found, settings: KafkaSet
     return misfits
 
 
-def _can_grow(misfit: Misfit, found: Mapping[str, _Found], plan: TopicPlan) -> bool:
-    name = next(name for name in found if misfit.topic.endswith(name))
-    grows = TOPICS[name].counts_up and found[name].partitions < plan.partitions[name]
-    return misfit.setting == "partitions" and grows
+def _refuse_what_cannot_be_mended(found: Mapping[str, _Found], settings: KafkaSettings, plan: TopicPlan) -> None:
+    growing = {
+        settings.topic(name)
+        for name, topic in found.items()
+        if TOPICS[name].counts_up and topic.partitions < plan.partitions[name]
+    }
+    misfits = [
+        misfit
+        for misfit in _misfits(found, settings, plan)
+        if misfit.setting != "partitions" or misfit.topic not in growing
+    ]
+    if misfits:
+        raise TopicMisfitError(misfits)
 
 
 @asynccontextmanager
@@ -289,19 +298,16 @@ async def _create(
 
 
 async def _shown(admin: AIOKafkaAdminClient, settings: KafkaSettings, plan: TopicPlan) -> dict[str, _Found]:
-    """Once every broker that is asked shows the topics as planned. Raises: TopicMisfitError, LogUnavailableError."""
-    misfits: list[Misfit] = []
+    """Once the topics are seen as planned. Raises: TopicMisfitError, LogUnavailableError."""
     try:
         async with asyncio.timeout(_SHOWN_WITHIN_S):
             while True:
                 found = await _found(admin, settings)
-                misfits = _misfits(found, settings, plan)
-                if len(found) == len(TOPICS) and not misfits:
+                _refuse_what_cannot_be_mended(found, settings, plan)
+                if len(found) == len(TOPICS) and not _misfits(found, settings, plan):
                     return found
                 await asyncio.sleep(_LOOK_EVERY_S)
     except TimeoutError as exc:
-        if misfits:
-            raise TopicMisfitError(misfits) from exc
         raise LogUnavailableError(
-            f"the topics do not appear, {DECISIONS.name} and others", where=settings.bootstrap, remedy="Run it again"
+            "the topics were made, and do not appear", where=settings.bootstrap, remedy="Run it again"
         ) from exc

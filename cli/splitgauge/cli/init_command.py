@@ -1,0 +1,74 @@
+"""`splitgauge init`: the topics on Kafka, made and compared with the contract."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from splitgauge.cli.failures import guarded
+from splitgauge.cli.options import AsJson, ConfigFile
+from splitgauge.cli.output import print_json, print_line
+from splitgauge.cli.settings import load
+
+if TYPE_CHECKING:
+    from splitgauge.eventlog.kafka_topics import InitReport
+
+__all__ = ["init_command"]
+
+
+@guarded
+def init_command(
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    bootstrap: Annotated[str | None, typer.Option(help="Brokers, as host:port,...", show_default=False)] = None,
+    topic_prefix: Annotated[
+        str | None, typer.Option(help="Before the name of every topic and group.", show_default=False)
+    ] = None,
+    observation_partitions: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Of observations; fixed from then on.", show_default=False)
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, help="Of each other topic that may have several.", show_default=False),
+    ] = None,
+    replication: Annotated[
+        int | None, typer.Option(min=1, help="Copies of each partition.", show_default=False)
+    ] = None,
+    min_isr: Annotated[
+        int | None, typer.Option(min=1, help="Copies that must have an event.", show_default=False)
+    ] = None,
+) -> None:
+    """Create the topics on Kafka, and refuse those that are there and do not fit. May be run again at any time."""
+    from splitgauge.eventlog.kafka_topics import init_topics
+
+    settings = load(
+        config,
+        kafka_bootstrap=bootstrap,
+        kafka_topic_prefix=topic_prefix,
+        kafka_partitions=partitions,
+        kafka_replication=replication,
+        kafka_min_isr=min_isr,
+        observation_partitions=observation_partitions,
+    )
+    plan = settings.topic_plan(observation_partitions=settings.observation_partitions)
+    report = asyncio.run(init_topics(settings.kafka(), plan))
+    if as_json:
+        print_json(
+            {
+                "created": list(report.created),
+                "counted_up": {topic: {"from": was, "to": now} for topic, (was, now) in report.counted_up.items()},
+                "unchanged": list(report.unchanged),
+                "partitions": dict(report.partitions),
+            }
+        )
+    else:
+        _tell(report)
+
+
+def _tell(report: "InitReport") -> None:
+    for topic in report.created:
+        print_line(f"created    {topic}, partitions: {report.partitions[topic]}")
+    for topic, (was, now) in report.counted_up.items():
+        print_line(f"counted up {topic}, partitions: {was} -> {now}")
+    for topic in report.unchanged:
+        print_line(f"unchanged  {topic}, partitions: {report.partitions[topic]}")
