@@ -1,0 +1,124 @@
+"""The event log on a Kafka of three nodes: any one of them may die."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import cast
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from kafka_cluster import KafkaCluster
+
+from kafka_broker import LIBS, fresh_settings, plan
+from splitgauge.eventlog.kafka import KafkaEventLog
+from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_topics import init_topics
+from splitgauge.eventlog.port import Record, StoredRecord
+from splitgauge.schemas.errors import LogUnavailableError
+from splitgauge.schemas.topics import DECISIONS
+
+PATIENCE_S = 60.0
+"""Only a failing test waits that long."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[KafkaCluster]:
+    with KafkaCluster(LIBS, nodes=3) as cluster:
+        yield cluster
+
+
+async def leader_of_decisions(settings: KafkaSettings) -> int:
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    topics = await admin.describe_topics([settings.topic(DECISIONS.name)])
+    await admin.close()
+    return int(topics[0]["partitions"][0]["leader"])
+
+
+class Story:
+    """One writer that appends numbers, one after the other, and a reader that follows."""
+
+    def __init__(self, log: KafkaEventLog) -> None:
+        self.written: list[tuple[int, int]] = []
+        self.read: list[tuple[int, int]] = []
+        self._log = log
+        self._stopping = False
+        self._writing = asyncio.create_task(self._write())
+        self._reading = asyncio.create_task(self._follow())
+
+    async def goes_on(self, count: int) -> None:
+        """Until so many more are written, and read."""
+        wanted = len(self.written) + count
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.written) < wanted or len(self.read) < wanted:  # noqa: ASYNC110 - it counts what two tasks do
+                await asyncio.sleep(0.01)
+
+    async def end(self) -> None:
+        self._stopping = True
+        await self._writing
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.read) < len(self.written):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        self._reading.cancel()
+        await asyncio.wait((self._reading,))
+
+    async def _write(self) -> None:
+        while not self._stopping:
+            number = len(self.written)
+            ((_, offset),) = await self._log.append(DECISIONS.name, [Record(b"%d" % number)])
+            self.written.append((offset, number))
+
+    async def _follow(self) -> None:
+        batches = cast("AsyncGenerator[list[StoredRecord]]", self._log.follow(DECISIONS.name, {0: 0}))
+        async with aclosing(batches):
+            async for batch in batches:
+                self.read += [(event.offset, int(event.value)) for event in batch]
+
+
+async def test_killing_the_leader_of_decisions_loses_nothing_doubles_nothing_and_keeps_the_order(
+    cluster: KafkaCluster,
+) -> None:
+    settings = fresh_settings(cluster, append_timeout_s=PATIENCE_S)
+    await init_topics(settings, plan(replication=3, min_isr=2))
+    log = await KafkaEventLog.connect(settings)
+    try:
+        story = Story(log)
+        await story.goes_on(50)
+        leader = cluster.nodes[await leader_of_decisions(settings) - 1]
+        await asyncio.to_thread(cluster.stop_node, leader, number=signal.SIGKILL)
+        await story.goes_on(50)
+        assert cluster.nodes[await leader_of_decisions(settings) - 1] is not leader
+        cluster.launch(leader)
+        await asyncio.to_thread(cluster.await_ready, leader)
+        await story.goes_on(50)
+        await story.end()
+        assert story.written == [(number, number) for number in range(len(story.written))]
+        assert story.read == story.written
+    finally:
+        await log.close()
+
+
+async def test_too_few_copies_are_no_acknowledgement(cluster: KafkaCluster) -> None:
+    settings = fresh_settings(cluster, append_timeout_s=1.0)
+    await init_topics(settings, plan(replication=3, min_isr=3))
+    log = await KafkaEventLog.connect(settings)
+    try:
+        await log.append(DECISIONS.name, [Record(b"by all three")])
+        leader = await leader_of_decisions(settings)
+        other = cluster.nodes[leader % 3]
+        await asyncio.to_thread(cluster.stop_node, other, number=signal.SIGKILL)
+        with pytest.raises(LogUnavailableError):
+            await appended_until_refused(log)
+        cluster.launch(other)
+        await asyncio.to_thread(cluster.await_ready, other)
+        assert (await log.read(DECISIONS.name, 0, 0))[0].value == b"by all three"
+    finally:
+        await log.close()
+
+
+async def appended_until_refused(log: KafkaEventLog) -> None:
+    """A broker that died counts as a copy until the others have noticed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            await log.append(DECISIONS.name, [Record(b"by two")])
