@@ -169,8 +169,9 @@ async def test_an_older_value_after_one_that_stood_before_us_is_noticed(world: W
 
     await world.log.append(WINDOWS.name, [Record(b"7", b"ours"), Record(b"7", b"theirs")])
     publisher = Publisher(world.log, WINDOWS.name, rank_of=rank_of)
-    assert await publisher.standing() == {"ours": (1, 7), "theirs": (1, 7)}
-    publisher.own(["ours"])
+    await publisher.read()
+    await publisher.publish([Publication("ours", (1, 7), b"7 again, which nobody needs")])
+    publisher.forget_others()
     # Before we watch, as a zombie may: between reading and watching nothing may slip through.
     await world.log.append(WINDOWS.name, [Record(b"4", b"theirs"), Record(b"8", b"ours"), Record(b"4", b"ours")])
     overtaken: asyncio.Queue[str] = asyncio.Queue()

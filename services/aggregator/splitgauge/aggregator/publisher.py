@@ -41,26 +41,30 @@ class Publisher:
         self._ours: dict[str, _Place | None] = {}
         """None while the first value of a key is on its way."""
         self._last: dict[str, _Place] = {}
-        """Of our keys, as far as the topic was read."""
-        self._read: dict[int, int] | None = None
+        """What stands, of our keys and of those that may become ours, as far as the topic was read."""
+        self._behind: dict[int, int] | None = None
         self._overtaken: Callable[[str], None] | None = None
 
     async def publish(self, publications: Collection[Publication]) -> None:
-        """Append all, in order. Raises: LogUnavailableError; then all of them may be published again."""
-        if not publications:
+        """Append all, in order, but what is known to stand already, or something newer.
+
+        Raises: LogUnavailableError; then all of them may be published again.
+        """
+        lacking = [publication for publication in publications if not self._stands(publication)]
+        if not lacking:
             return
-        for key, _, _ in publications:
+        for key, _, _ in lacking:
             self._ours.setdefault(key, None)
-        records = [Record(value, key.encode()) for key, _, value in publications]
+        records = [Record(value, key.encode()) for key, _, value in lacking]
         places = await self._log.append(self._topic, records)
-        for (key, rank, _), (_, offset) in zip(publications, places, strict=True):
+        for (key, rank, _), (_, offset) in zip(lacking, places, strict=True):
             self._ours[key] = _Place(rank, offset)
             self._compare(key)
 
-    async def standing(self) -> dict[str, Rank]:
-        """What stands in the topic now: the rank of the last value of each key. `watch` begins behind it."""
-        places: dict[str, _Place] = {}
-        self._read = {}
+    async def read(self, *, wanted: Callable[[str], bool] = lambda _: True) -> None:
+        """Learn what stands in the topic now, under the wanted keys. `watch`, called first, begins behind it."""
+        self._last = {}
+        behind: dict[int, int] = {}
         for partition, bounds in (await self._log.bounds(self._topic)).items():
             position = bounds.start
             while position < bounds.end:
@@ -68,15 +72,13 @@ class Publisher:
                 if not records:
                     break
                 position = records[-1].offset + 1
-                places.update(self._ranked(records))
-            self._read[partition] = position
-        self._last = places
-        return {key: place.rank for key, place in places.items()}
+                self._last.update((key, place) for key, place in self._ranked(records) if wanted(key))
+            behind[partition] = position
+        self._behind = self._behind or behind
 
-    def own(self, keys: Iterable[str]) -> None:
-        """What stands under these keys, and was found by `standing`, is as if we had published it."""
-        for key in keys:
-            self._ours[key] = self._last[key]
+    def forget_others(self) -> None:
+        """What stands under keys that are not ours does not matter any more."""
+        self._last = {key: place for key, place in self._last.items() if key in self._ours}
 
     def disown(self) -> None:
         """The keys are others' from now on."""
@@ -86,11 +88,13 @@ class Publisher:
     async def watch(self, publish_again: Callable[[str], None]) -> None:
         """Follow the topic until cancelled, and name each key of ours after which an older value was appended."""
         self._overtaken = publish_again
-        if self._read is None:
-            self._read = {partition: bounds.end for partition, bounds in (await self._log.bounds(self._topic)).items()}
-        async for records in self._log.follow(self._topic, self._read):
+        if self._behind is None:
+            bounds = await self._log.bounds(self._topic)
+            self._behind = {partition: end for partition, (_, end) in bounds.items()}
+        async for records in self._log.follow(self._topic, self._behind):
             for key, place in self._ranked(records):
-                if key in self._ours:
+                known = self._last.get(key)
+                if (known is None and key in self._ours) or (known is not None and place.offset > known.offset):
                     self._last[key] = place
                     self._compare(key)
 
@@ -100,8 +104,17 @@ class Publisher:
             if record.key is not None and rank is not None:
                 yield record.key.decode(), _Place(rank, record.offset)
 
+    def _stands(self, publication: Publication) -> bool:
+        """Whether there is no need to append it. What stands already is ours, as if we had just appended it."""
+        last = self._last.get(publication.key)
+        if last is None or last.rank[0] != publication.rank[0] or last.rank < publication.rank:
+            return False
+        if last.rank == publication.rank:
+            self._ours[publication.key] = last
+        return True
+
     def _compare(self, key: str) -> None:
-        ours, last = self._ours[key], self._last.get(key)
+        ours, last = self._ours.get(key), self._last.get(key)
         if ours is None or last is None or self._overtaken is None:
             return
         if last.offset > ours.offset and last.rank < ours.rank:

@@ -74,12 +74,6 @@ class Tables:
         """The experiment's window now."""
         return window_of(self._held[experiment_id][self._version(experiment_id)])
 
-    def positions(self, experiment_id: str) -> tuple[int, dict[int, int]]:
-        """What its window stands for: the fold's version, and how far each partition is in it."""
-        version = self._version(experiment_id)
-        held = self._held[experiment_id][version]
-        return version, {partition: partial.upto for partition, partial in held.items()}
-
     @property
     def experiments(self) -> frozenset[str]:
         """Those of which a partial was taken."""

@@ -38,7 +38,7 @@ class TablesWorker:
             partition: await self._catch_up(partition, start, end)
             for partition, (start, end) in (await self._log.bounds(PARTIALS.name)).items()
         }
-        self._publisher.own(self._windows.settle(await self._publisher.standing()))
+        await self._publisher.read()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._publisher.watch(self._publish_again))
             tasks.create_task(self._follow(positions))
@@ -54,7 +54,6 @@ class TablesWorker:
         return start
 
     async def _follow(self, positions: dict[int, int]) -> None:
-        self._moved.set()
         async for records in self._log.follow(PARTIALS.name, positions):
             await self._take(records)
             self._moved.set()
@@ -70,12 +69,17 @@ class TablesWorker:
             await self._log.append(DEAD_LETTERS.name, letters)
 
     async def _keep(self) -> None:
+        await self._publish()
+        self._publisher.forget_others()
         while True:
             await self._moved.wait()
             self._moved.clear()
-            time = to_text(self._now_us())
-            await self._publisher.publish(self._windows.publications(time=time, instance=self._instance))
+            await self._publish()
             await asyncio.sleep(self._publish_interval_s)
+
+    async def _publish(self) -> None:
+        time = to_text(self._now_us())
+        await self._publisher.publish(self._windows.publications(time=time, instance=self._instance))
 
     def _publish_again(self, key: str) -> None:
         self._windows.publish_again(key)

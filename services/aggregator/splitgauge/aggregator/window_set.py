@@ -3,12 +3,10 @@
 Owns what is held, what has changed since it was published, and how new that is. What the sums are, `tables` says.
 """
 
-from collections.abc import Mapping
-
 from pydantic import ValidationError
 
 from splitgauge.aggregator.clock import DAY_US
-from splitgauge.aggregator.publisher import Publication, Rank
+from splitgauge.aggregator.publisher import Publication
 from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
 from splitgauge.aggregator.tables import Tables, buckets_of
 from splitgauge.schemas.codec import encode
@@ -34,7 +32,6 @@ class WindowSet:
         self._newest_bucket_us = 0
         self._changed: set[str] = set()
         self._changed_buckets: set[_BucketPlace] = set()
-        self._standing: dict[str, Rank] = {}
 
     def take(self, value: bytes) -> None:
         """Take in an event of `splitgauge.partials`, in any order and as often as one likes. Raises: MalformedError."""
@@ -51,23 +48,6 @@ class WindowSet:
             where = "/data/" + "/".join(str(part) for part in first["loc"])
             raise MalformedError(f"no partial: {first['msg']}", where=where) from exc
 
-    def settle(self, standing: Mapping[str, Rank]) -> list[str]:
-        """What stands in the topic need not be published: neither the same again, nor anything older.
-
-        Returns: the keys of ours whose newest value stands.
-        """
-        ours = {key: self._rank(key) for key in self._changed}
-        buckets = {_bucket_key(place): place for place in self._changed_buckets}
-        ours |= {key: self._bucket_rank(place) for key, place in buckets.items()}
-        stand = [key for key, rank in ours.items() if standing.get(key) == rank]
-        for key in stand:
-            if key in buckets:
-                self._changed_buckets.discard(buckets[key])
-            else:
-                self._changed.discard(key)
-        self._standing = dict(standing)
-        return stand
-
     def publish_again(self, key: str) -> None:
         """Somebody has published an older value of this key after ours."""
         if key in self._tables.experiments:
@@ -83,7 +63,7 @@ class WindowSet:
         ]
         self._changed, self._changed_buckets = set(), set()
         self._forget_buckets()
-        return [publication for publication in made if not self._stands_a_newer(publication)]
+        return made
 
     def _take_bucket(self, part: BucketsData) -> None:
         place = (part.experiment_id, from_text(part.start))
@@ -104,11 +84,6 @@ class WindowSet:
         """Stage 1 does not touch buckets that are over a day old."""
         return place[1] + 2 * DAY_US < self._newest_bucket_us
 
-    def _stands_a_newer(self, publication: Publication) -> bool:
-        """As long as not all partials are read that what stands was made of."""
-        standing = self._standing.get(publication.key)
-        return standing is not None and standing[0] == publication.rank[0] and standing > publication.rank
-
     def _window(self, experiment_id: str, time: str, instance: str) -> Publication:
         window = self._tables.window(experiment_id)
         value = table_event(
@@ -120,7 +95,8 @@ class WindowSet:
             time=time,
             instance=instance,
         )
-        return Publication(experiment_id, (window.fold_version, sum(window.positions.values())), value)
+        rank = window.fold_version, sum(window.positions.values())
+        return Publication(experiment_id, rank, value)
 
     def _window_bucket(self, place: _BucketPlace, time: str, instance: str) -> Publication:
         bucket, key = buckets_of(self._buckets[place]), _bucket_key(place)
@@ -133,14 +109,7 @@ class WindowSet:
             time=time,
             instance=instance,
         )
-        return Publication(key, self._bucket_rank(place), value)
-
-    def _rank(self, experiment_id: str) -> Rank:
-        fold_version, positions = self._tables.positions(experiment_id)
-        return fold_version, sum(positions.values())
-
-    def _bucket_rank(self, place: _BucketPlace) -> Rank:
-        return FOLD_VERSION, sum(part.positions[partition] for partition, part in self._buckets[place].items())
+        return Publication(key, (bucket.fold_version, sum(bucket.positions.values())), value)
 
 
 def _bucket_key(place: _BucketPlace) -> str:
