@@ -195,3 +195,14 @@ def test_what_breaks_the_contract_is_refused_by_name(
     with pytest.raises(ContractError) as caught:
         posterior(*arguments, **more)
     assert caught.value.where == named
+
+
+@pytest.mark.parametrize("successes", [0, 3, 40])
+@pytest.mark.parametrize("n", [10**6, 10**9, 10**12])
+def test_rare_events_keep_their_digits_in_a_million_million_units(n: int, successes: int) -> None:
+    found = st.beta_binomial_posterior(n, successes, n, successes, alpha=0.05)
+    assert float(found.probability_to_beat) == pytest.approx(0.5, abs=1e-10)
+    # Far from 1 a beta variable is a gamma one: E[(T - C)+] of two of them, a = successes + 1, unit scale.
+    a = successes + 1
+    expected = np.exp(special.gammaln(a + 0.5) - special.gammaln(a)) / np.sqrt(np.pi)
+    assert float(found.loss_choosing) * n == pytest.approx(expected, rel=max(1e-9, 200 / n))
