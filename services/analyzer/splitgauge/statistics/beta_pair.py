@@ -172,8 +172,8 @@ def _log_density(offset: FloatArray, beta: Beta) -> FloatArray:
     large cancels."""
     a, b = beta
     total = a + b
-    # ln(1 - x + x exp(offset)) at x = a/total, from the end whose share is the smaller one: at 1e12 the logarithm of the
-    # other end's share has lost the digits that count.
+    # ln(1 - x + x exp(offset)) at x = a/total, from the end whose share is the smaller one: at 1e12 the other end's has
+    # lost the digits that count.
     fewer, ahead = np.minimum(a, b), np.where(a <= b, offset, -offset)
     near = np.log1p(fewer / total * np.expm1(np.minimum(ahead, _STEEP)))
     grown = np.where(ahead < _STEEP, near, np.log(fewer / total) + ahead)
