@@ -16,3 +16,4 @@ class ConsumerRecord:
     offset: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]

@@ -43,6 +43,8 @@ class KafkaReader:
         self._reading = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._positions: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        """As far as is known: a read that goes on below it need not ask."""
         self._last: TopicPartition | None = None
         self._closed = False
 
@@ -54,14 +56,15 @@ class KafkaReader:
     async def read(self, topic: str, partition: int, start: int, limit: int) -> list[StoredRecord]:
         """As the port's `read`; fewer before the end only where they fill `_BATCH_BYTES`."""
         place = self._places[topic, partition]
-        bounds = (await self._bounds(topic, [place]))[place]
-        position = max(start, bounds.start)
-        if position >= bounds.end:
+        if self._positions.get(place) != start or start >= self._ends.get(place, 0):
+            bounds = (await self._bounds(topic, [place]))[place]
+            start, self._ends[place] = max(start, bounds.start), bounds.end
+        if start >= self._ends[place]:
             return []
         async with self._reading:
             try:
                 async with asyncio.timeout(self._settings.append_timeout_s):
-                    records = await self._read(topic, place, position, limit=limit, end=bounds.end)
+                    records = await self._read(topic, place, start, limit=limit, end=self._ends[place])
             except TimeoutError as exc:
                 await self._give_up()
                 raise LogUnavailableError("Kafka: no answer in time", where=f"{topic}, partition {partition}") from exc

@@ -17,27 +17,24 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.room import Release, Room
 from splitgauge.schemas.errors import ContractError, LogUnavailableError, SplitgaugeError
 
-__all__ = ["KafkaWriter", "KeyValue", "record_bytes"]
+__all__ = ["RECORD_OVERHEAD", "Headers", "KafkaWriter", "KeyValue"]
 
 KeyValue = tuple[bytes | None, bytes]
+Headers = list[tuple[str, bytes]]
 
-_RECORD_OVERHEAD = 21
-"""The most that a record's lengths, time and offset take in a batch."""
+RECORD_OVERHEAD = 21
+"""The most that a record's lengths, time and offset take in a batch, besides key, value and headers."""
 _BATCH_OVERHEAD = 61
 _logger = logging.getLogger(__name__)
-
-
-def record_bytes(record: KeyValue) -> int:
-    """The most that a record takes in a batch."""
-    key, value = record
-    return _RECORD_OVERHEAD + len(value) + (len(key) if key else 0)
 
 
 class KafkaWriter:
     """All appends of one log, in one event loop."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, headers: Mapping[str, Headers]) -> None:
+        """`headers`: what every record of a topic carries, by topic; no more than a few bytes."""
         self._settings = settings
+        self._headers = headers
         self._producers = Producers(settings)
         self._room = Room(settings.buffer_bytes, settings.buffer_records)
         self._lanes: dict[tuple[str, int], _Lane] = {}
@@ -88,7 +85,9 @@ class KafkaWriter:
     def _lane(self, topic: str, partition: int) -> "_Lane":
         lane = self._lanes.get((topic, partition))
         if lane is None:
-            lane = self._lanes[topic, partition] = _Lane(self._settings, self._producers, topic, partition)
+            lane = self._lanes[topic, partition] = _Lane(
+                self._settings, self._producers, topic, partition, headers=self._headers.get(topic, [])
+            )
         return lane
 
 
@@ -131,7 +130,7 @@ class _Part:
     append: _Append | None = field(default=None)
 
     def __post_init__(self) -> None:
-        self.n_bytes = sum(map(record_bytes, self.records))
+        self.n_bytes = sum(len(value) + (len(key) if key else 0) for key, value in self.records)
         self.since = asyncio.get_running_loop().time()
 
     def settle(self, outcome: Sequence[int] | SplitgaugeError) -> None:
@@ -142,8 +141,12 @@ class _Part:
 class _Lane:
     """One partition."""
 
-    def __init__(self, settings: KafkaSettings, producers: Producers, topic: str, partition: int) -> None:
+    def __init__(
+        self, settings: KafkaSettings, producers: Producers, topic: str, partition: int, *, headers: Headers
+    ) -> None:
         self._settings = settings
+        self._headers = headers
+        self._overhead = RECORD_OVERHEAD + sum(2 + len(name) + len(value) for name, value in headers)
         self._producers = producers
         self._topic = topic
         self._partition = partition
@@ -200,7 +203,7 @@ class _Lane:
 
     async def _deliver(self, parts: Sequence[_Part]) -> None:
         try:
-            offsets = await self._send([record for part in parts for record in part.records])
+            offsets = await self._send(parts)
         except (*FOREIGN, SplitgaugeError) as exc:
             error = translate(exc, where=f"{self._topic}/{self._partition}")
             if isinstance(error, ContractError) and len(parts) > 1:
@@ -222,7 +225,7 @@ class _Lane:
         too_old = asyncio.get_running_loop().time() - self._settings.append_timeout_s
         parts: list[_Part] = []
         size = _BATCH_OVERHEAD
-        while self._queue and (not parts or size + self._queue[0].n_bytes <= self._settings.batch_bytes):
+        while self._queue and (not parts or size + self._size(self._queue[0]) <= self._settings.batch_bytes):
             part = self._queue.popleft()
             self._queued_bytes -= part.n_bytes
             if part.since < too_old:
@@ -234,21 +237,25 @@ class _Lane:
                 )
                 continue
             parts.append(part)
-            size += part.n_bytes
+            size += self._size(part)
         return parts
 
-    async def _send(self, records: Sequence[KeyValue]) -> Sequence[int]:
-        """In one batch, or in as many as it takes for what is larger than one."""
-        batches = _cut(records, self._settings.batch_bytes)
-        if len(batches) == 1:
-            return await self._send_batch(batches[0])
+    def _size(self, part: _Part) -> int:
+        """The most that it takes in a batch."""
+        return part.n_bytes + self._overhead * len(part.records)
+
+    async def _send(self, parts: Sequence[_Part]) -> Sequence[int]:
+        """In one batch; a single part that is larger in as many as it takes."""
+        if len(parts) > 1 or _BATCH_OVERHEAD + self._size(parts[0]) <= self._settings.batch_bytes:
+            return await self._send_batch([record for part in parts for record in part.records])
+        batches = _cut(parts[0].records, self._settings.batch_bytes, self._overhead)
         return [offset for batch in batches for offset in await self._send_batch(batch)]
 
     async def _send_batch(self, records: Sequence[KeyValue]) -> range:
         async with self._producers.lend(self._topic, self._partition, records=len(records)) as producer:
-            batch = producer.create_batch()
+            batch, headers = producer.create_batch(), self._headers
             for key, value in records:
-                if batch.append(timestamp=None, key=key, value=value) is None:
+                if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                     message = f"a batch of {len(records)} records was cut too large"
                     raise RuntimeError(message)
             batch.close()
@@ -277,12 +284,12 @@ def _settle(parts: Iterable[_Part], error: SplitgaugeError) -> None:
         part.settle(error)
 
 
-def _cut(records: Sequence[KeyValue], batch_bytes: int) -> list[Sequence[KeyValue]]:
+def _cut(records: Sequence[KeyValue], batch_bytes: int, overhead: int) -> list[Sequence[KeyValue]]:
     """Into batches that are no larger, where not a single record is."""
     batches: list[Sequence[KeyValue]] = []
     begin, size = 0, _BATCH_OVERHEAD
-    for index, record in enumerate(records):
-        n_bytes = record_bytes(record)
+    for index, (key, value) in enumerate(records):
+        n_bytes = overhead + len(value) + (len(key) if key else 0)
         if index > begin and size + n_bytes > batch_bytes:
             batches.append(records[begin:index])
             begin, size = index, _BATCH_OVERHEAD

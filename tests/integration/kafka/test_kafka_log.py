@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -152,3 +152,21 @@ async def test_several_logs_share_one_kafka_by_their_prefixes(open_log: OpenLog)
     assert (await other.bounds(DECISIONS.name))[0].end == 0
     async with one.join(DECISIONS.name, "g") as mine, other.join(DECISIONS.name, "g") as theirs:
         assert mine.partitions == theirs.partitions == frozenset({0})
+
+
+async def test_events_for_others_say_what_they_are_and_those_that_only_we_read_carry_nothing(open_log: OpenLog) -> None:
+    settings = fresh_settings()
+    log = await open_log(settings)
+    consumer = AIOKafkaConsumer(**settings.client())
+    await consumer.start()
+    for topic, headers in (
+        (DECISIONS, (("content-type", b"application/cloudevents+json"),)),
+        (OBSERVATIONS, ()),
+    ):
+        place = TopicPartition(settings.topic(topic.name), 0)
+        consumer.assign([place])
+        consumer.seek(place, 0)
+        await log.append(topic.name, [Record(b"{}", partition=0)])
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await consumer.getone()).headers == headers
+    await consumer.stop()
