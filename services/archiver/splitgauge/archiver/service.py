@@ -37,7 +37,7 @@ class ArchiverSettings:
     retry_s: float = 2.0
     batch_events: int = 10_000
     batch_bytes: int = 16 * 2**20
-    read_events: int = 2_500
+    read_events: int = 500
 
 
 class Archiver:
@@ -102,17 +102,24 @@ class Archiver:
         return self._copied - before
 
     async def _copy(self, topic: str, partition: int, position: int, end: int) -> None:
-        while position < end:
-            batch = await self._next(topic, partition, position, end)
-            if await self._writer.add(batch):
-                self._copied += len(batch)
-                position += len(batch)
-            else:
+        """Archive [position, end): while a batch is written, the next one is read."""
+        reading = asyncio.ensure_future(self._next(topic, partition, position, end))
+        try:
+            while batch := await reading:
+                position = batch[-1].offset + 1
+                reading = asyncio.ensure_future(self._next(topic, partition, position, end))
+                if await self._writer.add(batch):
+                    self._copied += len(batch)
+                    continue
                 # Another archiver has taken it: both go on from where the archive stands now.
+                await _dropped(reading)
                 position = await self._writer.position(topic, partition)
+                reading = asyncio.ensure_future(self._next(topic, partition, position, end))
+        finally:
+            await _dropped(reading)
 
     async def _next(self, topic: str, partition: int, position: int, end: int) -> list[StoredRecord]:
-        """What goes into one transaction. Raises: LogDamagedError for an offset that is missing."""
+        """What goes into one transaction; nothing at the end. Raises: LogDamagedError for an offset that is missing."""
         settings = self._settings
         batch: list[StoredRecord] = []
         size = 0
@@ -157,6 +164,12 @@ class Archiver:
                 return False
         self._recognized.add((topic, partition))
         return True
+
+
+async def _dropped(reading: asyncio.Future[list[StoredRecord]]) -> None:
+    """What was read ahead is of no use any more; an error in it will be met again when it is."""
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
 
 
 _RESTORE = "Restore the events into the log from a backup; events may go from the log only once they are archived"
