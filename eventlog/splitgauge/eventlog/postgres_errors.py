@@ -34,11 +34,13 @@ _UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidParameterValueError,
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TransactionRollbackError,
+    asyncpg.UndefinedObjectError,
 )
 _DAMAGED = (
     asyncpg.CheckViolationError,
@@ -58,6 +60,8 @@ _REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidCatalogNameError, "Check the name in the address, or create the database"),
     (asyncpg.ReadOnlySQLTransactionError, "Name the primary server: this one only repeats another"),
     (asyncpg.TooManyConnectionsError, "Raise max_connections, or lower the pool sizes of the roles"),
+    (asyncpg.InvalidParameterValueError, "Correct the parameters in the address"),
+    (asyncpg.UndefinedObjectError, "Correct the parameters in the address"),
     (asyncpg.ClientConfigurationError, "Write it like postgresql://user@host:5432/database"),
 )
 
