@@ -1,5 +1,6 @@
 """Fixed-horizon tests against scipy and against what peers get wrong."""
 
+from math import comb
 from typing import TypeAlias
 
 import numpy as np
@@ -124,3 +125,25 @@ def test_an_unknown_method_is_refused() -> None:
 def test_a_negative_standard_error_is_refused() -> None:
     with pytest.raises(ContractError, match="at least 0"):
         st.effect(1.0, -1.0, n_control=10, n_treatment=10)
+
+
+def test_one_sided_fisher_adds_up_the_tables_on_its_side() -> None:
+    tables = [(40, 3, 30, 9), (40, 39, 30, 25), (12, 0, 15, 4), (12, 12, 15, 11), (500, 3, 400, 0), (9, 4, 9, 4)]
+    found = st.proportion_test(*np.array(tables).T, alpha=0.05, method="exact")
+    for place, (n_c, s_c, n_t, s_t) in enumerate(tables):
+        k = s_c + s_t
+        ways = [comb(n_t, j) * comb(n_c, k - j) for j in range(k + 1)]
+        assert float(found.p_greater[place]) == pytest.approx(sum(ways[s_t:]) / sum(ways), rel=1e-10)
+        assert float(found.p_less[place]) == pytest.approx(sum(ways[: s_t + 1]) / sum(ways), rel=1e-10)
+
+
+def test_one_sided_z_are_the_tails_of_the_statistic() -> None:
+    found = st.proportion_test(400, [40, 60], 300, [50, 20], alpha=0.05)
+    np.testing.assert_allclose(found.p_greater, special.ndtr(-found.statistic), rtol=1e-14)
+    np.testing.assert_allclose(found.p_less, special.ndtr(found.statistic), rtol=1e-14)
+
+
+def test_one_sided_fisher_of_a_table_beyond_float64_is_certain_on_the_other_side() -> None:
+    found = st.proportion_test(10**6, [0, 10**6], 10**6, [10**6, 0], alpha=0.05)
+    assert found.p_greater.tolist() == [0.0, 1.0]
+    assert found.p_less.tolist() == [1.0, 0.0]

@@ -71,12 +71,16 @@ class ProportionTest(NamedTuple):
     """z = effect / se, less the continuity correction if asked for; nan where se is 0."""
     p_value: FloatArray
     """Two-sided; Fisher's where `exact`, else of z. nan while an arm has no unit."""
+    p_greater: FloatArray
+    """One-sided, of the alternative rate_t > rate_c; of the same test."""
+    p_less: FloatArray
+    """One-sided, of the alternative rate_t < rate_c; of the same test."""
     lower: FloatArray
     """Newcombe's 1 - alpha interval of the difference; nan while an arm has no unit."""
     upper: FloatArray
     """See lower."""
     exact: BoolArray
-    """True where p_value is Fisher's: an arm without variance (all or none succeeded), or `method` exact."""
+    """True where the p-values are Fisher's: an arm without variance (all or none succeeded), or `method` exact."""
 
 
 def z_test(effect: Effect, *, alpha: ArrayLike, null: ArrayLike = 0.0, few_units: int = FEW_UNITS) -> FixedTest:
@@ -176,12 +180,13 @@ def proportion_test(
     statistic = apart / np.where(se > 0, se, np.nan)
     constant = (s_c == 0) | (s_c == n_c) | (s_t == 0) | (s_t == n_t)
     wanted = some & (constant | (method == "exact"))
-    fisher = np.full(shape, np.nan)
-    fisher[wanted] = _fisher(n_c[wanted], s_c[wanted], n_t[wanted], s_t[wanted])
-    exact = ~np.isnan(fisher)
-    p_value = np.where(exact, fisher, 2 * special.ndtr(-np.abs(statistic)))
+    fisher = np.full((3, *shape), np.nan)
+    fisher[:, wanted] = _fisher(n_c[wanted], s_c[wanted], n_t[wanted], s_t[wanted])
+    exact = ~np.isnan(fisher[0])
+    normal = 2 * special.ndtr(-np.abs(statistic)), special.ndtr(-statistic), special.ndtr(statistic)
+    p_value, greater, less = (np.where(exact, one, other) for one, other in zip(fisher, normal, strict=True))
     lower, upper = _newcombe(n_c, p_c, n_t, p_t, -special.ndtri(level / 2))
-    return ProportionTest(p_t - p_c, se, statistic, p_value, lower, upper, np.asarray(exact))
+    return ProportionTest(p_t - p_c, se, statistic, p_value, greater, less, lower, upper, np.asarray(exact))
 
 
 def _few(effect: Effect, few_units: int) -> BoolArray:
@@ -238,12 +243,13 @@ def _wilson(n: FloatArray, p: FloatArray, z: FloatArray) -> tuple[FloatArray, Fl
 
 
 def _fisher(n_c: FloatArray, s_c: FloatArray, n_t: FloatArray, s_t: FloatArray) -> FloatArray:
-    """Two-sided p of each 2x2 table; nan where there are too many tables to add up.
+    """p of each 2x2 table, two-sided, of rate_t > rate_c and of rate_t < rate_c, shape (3, tables); nan where there are
+    too many tables to add up.
 
     All rows' tables lie in one flat array, in chunks that bound the memory.
     """
     k = s_c + s_t
-    # The rarer outcome has the shorter list of tables; the p-value is the same.
+    # The rarer outcome has the shorter list of tables; the p-value is the same, its sides change places.
     flip = 2 * k > n_c + n_t
     k, seen = np.where(flip, n_c + n_t - k, k), np.where(flip, n_t - s_t, s_t)
     low, high = np.maximum(0.0, k - n_c), np.minimum(k, n_t)
@@ -252,16 +258,18 @@ def _fisher(n_c: FloatArray, s_c: FloatArray, n_t: FloatArray, s_t: FloatArray) 
     reach = 45 * np.sqrt(mean * n_c / (n_c + n_t)) + 250
     low, high = np.maximum(low, np.floor(mean - reach)), np.minimum(high, np.ceil(mean + reach))
     lengths = high - low + 1
-    out = np.where((seen < low) | (seen > high), 0.0, np.nan)
-    todo = np.flatnonzero((out != 0) & (lengths <= _CHUNK))
+    out = np.full((3, seen.size), np.nan)
+    out[:, seen < low] = [[0.0], [1.0], [0.0]]
+    out[:, seen > high] = [[0.0], [0.0], [1.0]]
+    todo = np.flatnonzero(np.isnan(out[0]) & (lengths <= _CHUNK))
     starts = np.concatenate(([0.0], np.cumsum(lengths[todo])))
     first = 0
     while first < todo.size:
         last = max(first + 1, int(np.searchsorted(starts, starts[first] + _CHUNK, side="right")) - 1)
         rows = todo[first:last]
-        out[rows] = _tables(n_c[rows], n_t[rows], k[rows], seen[rows], low[rows], lengths[rows].astype(np.int64))
+        out[:, rows] = _tables(n_c[rows], n_t[rows], k[rows], seen[rows], low[rows], lengths[rows].astype(np.int64))
         first = last
-    return out
+    return np.where(flip, out[[0, 2, 1]], out)
 
 
 def _tables(
@@ -278,5 +286,9 @@ def _tables(
     log_p = np.cumsum(step)
     weight = np.exp(log_p - np.repeat(np.maximum.reduceat(log_p, begin), lengths))
     at = np.repeat(weight[begin + (seen - low).astype(np.int64)], lengths)
-    counted = np.where(weight <= at * _TIES, weight, 0.0)
-    return np.minimum(np.add.reduceat(counted, begin) / np.add.reduceat(weight, begin), 1.0)
+    observed = np.repeat(seen, lengths)
+    counted = weight <= at * _TIES, table >= observed, table <= observed
+    whole = np.add.reduceat(weight, begin)
+    return np.array(
+        [np.minimum(np.add.reduceat(np.where(which, weight, 0.0), begin) / whole, 1.0) for which in counted]
+    )
