@@ -134,8 +134,8 @@ class PostgresServer:
         self.close()
 
     def close(self) -> None:
-        """Stop it and remove its files."""
-        self.stop()
+        """End it, without care for what is in its files, and remove them."""
+        self._end(signal.SIGQUIT)
         shutil.rmtree(self.folder)
 
     async def _create(self, connection: "asyncpg.Connection[asyncpg.Record]", name: str, template: str) -> str:

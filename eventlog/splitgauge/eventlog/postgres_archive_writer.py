@@ -125,7 +125,7 @@ UPDATE splitgauge.archive_positions SET copied = $4 WHERE topic = $1 AND partiti
 """
 # Two writers may have caught different moments: both are consistent, and so is what either has seen.
 _PUBLISH = """
-UPDATE splitgauge.archive_positions SET complete = greatest(complete, $3) WHERE topic = $1 AND partition = $2
+UPDATE splitgauge.archive_positions SET complete = $3 WHERE topic = $1 AND partition = $2 AND complete < $3
 """
 _NEWEST = """
 SELECT "offset", key, value FROM splitgauge.archive WHERE topic = $1 AND partition = $2 ORDER BY "offset" DESC LIMIT 1

@@ -13,7 +13,6 @@ import asyncpg
 
 from splitgauge.eventlog.postgres_address import named
 from splitgauge.eventlog.postgres_errors import LOST, mapped
-from splitgauge.schemas.errors import LogUnavailableError
 
 if TYPE_CHECKING:
     from asyncpg.pool import Pool, PoolConnectionProxy
@@ -91,8 +90,7 @@ class Database:
             try:
                 return await self._fetch(query, arguments)
             except LOST as exc:
-                if isinstance(exc, TimeoutError):
-                    raise
+                await self._distrust(exc)
                 return await self._fetch(query, arguments)
 
     @asynccontextmanager
@@ -130,18 +128,27 @@ class Database:
 
     async def _begun(self) -> "PoolConnectionProxy[asyncpg.Record]":
         """A connection in a transaction. BEGIN finds those out that broke while they were idle."""
-        for _ in range(self._settings.pool_size + 1):
-            connection = await self._acquired()
-            try:
-                await connection.execute("BEGIN")
-            except BaseException as exc:
-                _end(connection)
-                await self._pool.release(connection)
-                if isinstance(exc, LOST) and not isinstance(exc, TimeoutError):
-                    continue
-                raise
-            return connection
-        raise LogUnavailableError("the database ends every connection at once", where=self.where)
+        try:
+            return await self._begin()
+        except LOST as exc:
+            await self._distrust(exc)
+            return await self._begin()
+
+    async def _begin(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        connection = await self._acquired()
+        try:
+            await connection.execute("BEGIN")
+        except BaseException:
+            _end(connection)
+            await self._pool.release(connection)
+            raise
+        return connection
+
+    async def _distrust(self, error: BaseException) -> None:
+        """After one connection broke: the others are replaced before they are used. A time-out is not tried again."""
+        if isinstance(error, TimeoutError):
+            raise error
+        await self._pool.expire_connections()
 
     async def _acquired(self) -> "PoolConnectionProxy[asyncpg.Record]":
         return await self._pool.acquire(timeout=self._settings.connect_timeout_s)
