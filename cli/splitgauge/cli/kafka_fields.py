@@ -55,7 +55,7 @@ class KafkaFields(BaseSettings):
     kafka_long_hours: int = Field(default=720, ge=1, description="how long dead letters are kept")
 
     def kafka(self) -> KafkaSettings:
-        """As the event log takes them. Raises: ContractError where no Kafka is named, or a user without a password."""
+        """As the event log takes them. Raises: ContractError where something is missing or does not go together."""
         if not self.kafka_bootstrap:
             raise ContractError(
                 "setting 'kafka_bootstrap' is missing",
@@ -67,6 +67,12 @@ class KafkaFields(BaseSettings):
                 f"{self.kafka_security_protocol} needs 'kafka_username' and 'kafka_password'",
                 where="settings",
                 remedy="Set both; SPLITGAUGE_KAFKA_PASSWORD keeps it out of the file",
+            )
+        if self.kafka_heartbeat_s >= self.kafka_session_timeout_s:
+            raise ContractError(
+                f"a heartbeat each {self.kafka_heartbeat_s:g} s keeps no session of {self.kafka_session_timeout_s:g} s",
+                where="settings 'kafka_heartbeat_s' and 'kafka_session_timeout_s'",
+                remedy="Let several heartbeats fit into a session",
             )
         return KafkaSettings(
             bootstrap=self.kafka_bootstrap,

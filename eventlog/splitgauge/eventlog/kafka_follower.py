@@ -117,6 +117,8 @@ class Follower:
     async def _restarted_a_silent(self, consumer: AIOKafkaConsumer) -> bool:
         """aiokafka's consumer can hang after a broker's restart, without a sign (aiokafka#1154)."""
         places = [self._place(partition) for partition in self._positions]
+        if not places:
+            return False  # nothing is asked for, so nobody answers
         silent_s = kafka_consumer.heard_ago_s(consumer, places, since=self._asking_since)
         if silent_s < self._settings.stall_s:
             return False

@@ -67,7 +67,11 @@ class EventLog(Protocol):
     """
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[tuple[int, int]]:
-        """Append all, in order, or none. Returns (partition, offset) of each, once they are durable."""
+        """Append all, in order, or none. Returns (partition, offset) of each, once they are durable.
+
+        An engine across a network promises less about an append that ends in LogUnavailableError: it may stand there
+        all the same, or in part where it spans partitions. Append it again; the same ids count once.
+        """
         ...
 
     async def read(self, topic: str, partition: int, start: int, *, limit: int = 500) -> list[StoredRecord]:
@@ -86,8 +90,8 @@ class EventLog(Protocol):
     ) -> AsyncIterator[list[StoredRecord]]:
         """Every event from the positions on, each once and in the order of its partition, for ever.
 
-        Each batch is of one partition. Waits at the end, also for events that other processes append. A partition
-        that `positions` leaves out is not followed.
+        Each batch is of one partition. Waits at the end, also for events that other processes append; an engine
+        across a network also until it is in reach again. A partition that `positions` leaves out is not followed.
         """
         ...
 

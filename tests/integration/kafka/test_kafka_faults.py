@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import cast
 
@@ -13,7 +13,7 @@ from kafka_cluster import KafkaCluster
 from kafka_broker import LIBS, OpenLog, fresh_settings
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.port import EventLog, Record, StoredRecord
+from splitgauge.eventlog.port import EventLog, GroupMember, Record, StoredRecord
 from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS
 
@@ -167,20 +167,86 @@ async def test_a_consumer_without_an_answer_is_started_again_and_misses_nothing(
     await log.append(DECISIONS.name, [Record(b"a")])
     following = asyncio.create_task(take(log, 3, topic=DECISIONS.name))
     await log.append(DECISIONS.name, [Record(b"b")])
-    async with asyncio.timeout(PATIENCE_S):
-        while not followers(log) or followers(log)[0]["positions"] != {0: 2}:  # noqa: ASYNC110 - a status has no event
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(followers(log)) and followers(log)[0]["positions"] == {0: 2})
     node = cluster.nodes[0]
     assert node.process is not None
     node.process.send_signal(signal.SIGSTOP)
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not followers(log)[0]["restarts"]:  # noqa: ASYNC110 - a status has no event
-                await asyncio.sleep(0.05)
+        await until(lambda: bool(followers(log)[0]["restarts"]))
     finally:
         node.process.send_signal(signal.SIGCONT)
     await log.append(DECISIONS.name, [Record(b"c")])
     assert [event.value for event in await following] == [b"a", b"b", b"c"]
+
+
+async def test_a_member_without_an_answer_joins_again_and_misses_nothing(
+    cluster: KafkaCluster, open_log: OpenLog
+) -> None:
+    log = await open_log(fresh_settings(cluster, stall_s=1.0, append_timeout_s=PATIENCE_S))
+    async with log.join(DECISIONS.name, "g") as member:
+        delivered: list[bytes] = []
+        working = asyncio.create_task(work(member, delivered))
+        await log.append(DECISIONS.name, [Record(b"a")])
+        await until(lambda: delivered == [b"a"])
+        node = cluster.nodes[0]
+        assert node.process is not None
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            await until(lambda: bool(members(log)[0]["restarts"]))
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        await log.append(DECISIONS.name, [Record(b"b")])
+        await until(lambda: delivered == [b"a", b"b"])
+        assert await member.commit(0, 2)
+        working.cancel()
+        await asyncio.wait((working,))
+
+
+async def work(member: GroupMember, delivered: list[bytes]) -> None:
+    """As a service does it: again while the log is away."""
+    while True:
+        try:
+            async for batch in member.batches():
+                delivered += [event.value for event in batch]
+        except LogUnavailableError:
+            await asyncio.sleep(0.05)
+
+
+async def test_closing_writes_what_was_appended(cluster: KafkaCluster, open_log: OpenLog) -> None:
+    log = await open_log(settings := fresh_settings(cluster, linger_s=0.2))
+    appends = [asyncio.create_task(log.append(DECISIONS.name, [Record(b"%d" % index)])) for index in range(20)]
+    await asyncio.sleep(0)
+    await log.close()
+    assert [await append for append in appends] == [[(0, index)] for index in range(20)]
+    again = await open_log(settings)
+    assert len(await take(again, 20, topic=DECISIONS.name)) == 20
+
+
+async def test_closing_does_not_wait_for_ever_for_a_broker_that_hangs(cluster: KafkaCluster, open_log: OpenLog) -> None:
+    log = await open_log(fresh_settings(cluster, append_timeout_s=0.5))
+    await log.append(DECISIONS.name, [Record(b"before")])
+    node = cluster.nodes[0]
+    assert node.process is not None
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        append = asyncio.create_task(log.append(DECISIONS.name, [Record(b"unknown")]))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await log.close()
+        with pytest.raises(LogUnavailableError):
+            await append
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what others see has no event to wait for
+            await asyncio.sleep(0.01)
+
+
+def members(log: KafkaEventLog) -> list[dict[str, object]]:
+    return cast("list[dict[str, object]]", log.status()["members"])
 
 
 def followers(log: KafkaEventLog) -> list[dict[str, object]]:

@@ -38,3 +38,10 @@ def test_more_copies_that_must_have_an_event_than_there_are_is_refused(tmp_path:
     file.write_text("kafka_replication = 1\n")
     with pytest.raises(ContractError, match="kafka_min_isr"):
         load(file).topic_plan(observation_partitions=None)
+
+
+def test_heartbeats_that_come_after_the_end_of_a_session_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "splitgauge.toml"
+    file.write_text('kafka_bootstrap = "one:9092"\nkafka_heartbeat_s = 20.0\n')
+    with pytest.raises(ContractError, match="kafka_heartbeat_s"):
+        load(file).kafka()
