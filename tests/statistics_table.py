@@ -488,6 +488,19 @@ TABLE: dict[str, Row] = {
         ARMS,
         apart=(*ESTIMATE, ("mean_variance", "harm"), ("mean_variance", "excess")),
     ),
+    "noninferiority_test": Row(
+        st.noninferiority_test,
+        {
+            **_arm("control", 1.0),
+            **_arm("treatment", 1.2),
+            "margin": (0.1, "positive"),
+            "relative": (False, "free"),
+            "direction": (-1, "direction"),
+            "alpha": (0.05, "one_sided_error"),
+        },
+        ARMS,
+        apart=(*ESTIMATE, ("mean_variance", "excess"), (".mean", "df")),
+    ),
     "required_units": Row(
         st.required_units,
         {"variance": (4.0, "variance"), "effect": (0.1, "value"), **ALPHA, "power": (0.8, "error")},

@@ -69,7 +69,14 @@ from splitgauge.statistics.histogram import (
     value_at_rank,
 )
 from splitgauge.statistics.multiplicity import benjamini_hochberg, bonferroni, e_bh, holm
-from splitgauge.statistics.noninferiority import Guardrail, RareRateGuardrail, guardrail_sequence, rare_rate_guardrail
+from splitgauge.statistics.noninferiority import (
+    Guardrail,
+    NoninferiorityTest,
+    RareRateGuardrail,
+    guardrail_sequence,
+    noninferiority_test,
+    rare_rate_guardrail,
+)
 from splitgauge.statistics.novelty import (
     NOVELTY_COLUMNS,
     NOVELTY_PRODUCTS,
@@ -132,6 +139,7 @@ __all__ = [
     "Guardrail",
     "Histogram",
     "Moments",
+    "NoninferiorityTest",
     "Novelty",
     "NoveltyMoments",
     "OneSidedSequence",
@@ -192,6 +200,7 @@ __all__ = [
     "means",
     "merged",
     "mixture_variance",
+    "noninferiority_test",
     "normal_posterior",
     "novelty_moments",
     "novelty_test",

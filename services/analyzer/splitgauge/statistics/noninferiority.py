@@ -1,7 +1,8 @@
 """Guardrails: is a challenger worse than control, and is it shown not to be worse by more than a margin?
 
-Owns what harm is (its sign, its margin, absolute or relative) for the one-sided sequences, and the bound for rates
-with too few failures to have a standard error. Must not know which guardrails there are, nor what is done about them.
+Owns what harm is (its sign, its margin, absolute or relative) for the one-sided sequences and the test at a planned
+end, and the bound for rates with too few failures to have a standard error. Must not know which guardrails there are,
+nor what is done about them.
 """
 
 from typing import NamedTuple
@@ -25,9 +26,17 @@ from splitgauge.statistics.arguments import (
 from splitgauge.statistics.confidence_sequence import mixture_variance, one_sided_sequence
 from splitgauge.statistics.count_sequence import rate_sequence
 from splitgauge.statistics.effects import Effect, absolute_effect
+from splitgauge.statistics.fixed import welch_test
 from splitgauge.statistics.strata import Arm
 
-__all__ = ["Guardrail", "RareRateGuardrail", "guardrail_sequence", "rare_rate_guardrail"]
+__all__ = [
+    "Guardrail",
+    "NoninferiorityTest",
+    "RareRateGuardrail",
+    "guardrail_sequence",
+    "noninferiority_test",
+    "rare_rate_guardrail",
+]
 
 
 class Guardrail(NamedTuple):
@@ -56,6 +65,23 @@ class Guardrail(NamedTuple):
     """harm_lower > 0: worse than control. False where undefined."""
     beyond: BoolArray
     """excess_lower > 0: worse by more than the margin. False where undefined."""
+    passed: BoolArray
+    """excess_upper < 0: not worse by the margin. False where undefined."""
+
+
+class NoninferiorityTest(NamedTuple):
+    """A test at a planned end, shape (comparisons,); float64 in metric units but for passed. nan without variance."""
+
+    excess: FloatArray
+    """Harm beyond the margin: harm - margin, or harm - margin |m_c| where relative."""
+    excess_se: FloatArray
+    """Its standard error, with control's noise in the margin."""
+    df: FloatArray
+    """Degrees of freedom used."""
+    excess_upper: FloatArray
+    """One-sided upper bound at alpha."""
+    p_pass: FloatArray
+    """Of excess < 0, in [0, 1]."""
     passed: BoolArray
     """excess_upper < 0: not worse by the margin. False where undefined."""
 
@@ -109,22 +135,7 @@ def guardrail_sequence(
         >>> bool(found.harmed), bool(found.passed), round(float(found.excess), 9)
         (False, True, -4.0)
     """
-    d, good = positive("margin", margin), signs("direction", direction)
-    fraction = flags("relative", relative)
-    worse = -good
-    harm = absolute_effect(control, treatment)
-    broadcastable(effect=harm.value, margin=d, direction=good, relative=fraction.astype(np.float64))
-    harm = harm._replace(value=worse * harm.value)
-    # harm - d |m_c| = worse (m_t - factor m_c), so that control's noise enters once, through the factor.
-    factor = np.where(fraction, 1 + worse * d * np.sign(control.mean), 1.0)
-    scaled_se = np.sqrt(treatment.mean_variance + factor**2 * control.mean_variance)
-    excess = Effect(
-        value=np.where(fraction, worse * (treatment.mean - factor * control.mean), harm.value - d),
-        se=np.where(fraction, scaled_se, harm.se),
-        df=harm.df,
-        n_control=harm.n_control,
-        n_treatment=harm.n_treatment,
-    )
+    harm, excess = _harm_and_excess(control, treatment, margin=margin, relative=relative, direction=direction)
     harm_r2 = mixture_variance(planned_n, alpha=harm_alpha, sides=1)
     pass_r2 = mixture_variance(planned_n, alpha=pass_alpha, sides=1)
     of_harm = one_sided_sequence(harm, alpha=harm_alpha, r2=harm_r2)
@@ -145,6 +156,41 @@ def guardrail_sequence(
         passed=np.asarray(of_pass.upper < 0),
     )
     return Guardrail(*aligned(*found))
+
+
+@np.errstate(all="ignore")
+def noninferiority_test(
+    control: Arm,
+    treatment: Arm,
+    *,
+    margin: ArrayLike,
+    relative: ArrayLike,
+    direction: ArrayLike,
+    alpha: ArrayLike,
+) -> NoninferiorityTest:
+    """Whether a challenger is shown at a planned end not to be worse than control by a margin: Welch's t, one-sided.
+
+    Args:
+        control, treatment: arms of each comparison, shape (comparisons,), metric units; without the guard.
+        margin, relative, direction: as in `guardrail_sequence`.
+        alpha: one-sided error of a pass, in (0, 0.5).
+    Returns: `NoninferiorityTest`; numbers nan and passed False where an arm is undefined or nothing varies.
+    Raises: ContractError where a margin, alpha or direction is out of range, or shapes do not fit.
+    Assumes: one look, at the planned end; independent arms with enough units for Welch's t.
+    Source: as `guardrail_sequence` for the margin; Welch 1947, Biometrika 34, degrees of freedom on the untransformed
+        variances.
+
+        >>> from splitgauge.statistics import arm
+        >>> found = noninferiority_test(arm(900, 100.0, 900.0), arm(900, 101.0, 900.0), margin=0.05, relative=True,
+        ...                             direction=-1, alpha=0.05)
+        >>> round(float(found.excess), 9), round(float(found.p_pass), 6), bool(found.passed)
+        (-4.0, 0.002932, True)
+    """
+    level = error_rates("alpha", alpha, below=0.5)
+    _, excess = _harm_and_excess(control, treatment, margin=margin, relative=relative, direction=direction)
+    found = welch_test(excess, alpha=2 * level)
+    passed = np.asarray(found.upper < 0)
+    return NoninferiorityTest(*aligned(excess.value, excess.se, excess.df, found.upper, found.p_less, passed))
 
 
 @np.errstate(all="ignore")
@@ -187,3 +233,23 @@ def rare_rate_guardrail(
     lower = rate_sequence(n_c, f_c, alpha=level / 2).lower
     upper = rate_sequence(n_t, f_t, alpha=level / 2).upper
     return RareRateGuardrail(*aligned(lower, upper, upper - lower, np.asarray(upper - lower < d)))
+
+
+def _harm_and_excess(
+    control: Arm, treatment: Arm, *, margin: ArrayLike, relative: ArrayLike, direction: ArrayLike
+) -> tuple[Effect, Effect]:
+    """Harm, and what of it lies beyond the margin, as effects whose positive side is the bad one."""
+    d, good = positive("margin", margin), signs("direction", direction)
+    fraction = flags("relative", relative)
+    worse = -good
+    harm = absolute_effect(control, treatment)
+    broadcastable(effect=harm.value, margin=d, direction=good, relative=fraction.astype(np.float64))
+    harm = harm._replace(value=worse * harm.value)
+    # harm - d |m_c| = worse (m_t - factor m_c), so that control's noise enters once, through the factor.
+    factor = np.where(fraction, 1 + worse * d * np.sign(control.mean), 1.0)
+    scaled_se = np.sqrt(treatment.mean_variance + factor**2 * control.mean_variance)
+    excess = harm._replace(
+        value=np.where(fraction, worse * (treatment.mean - factor * control.mean), harm.value - d),
+        se=np.where(fraction, scaled_se, harm.se),
+    )
+    return harm, excess
