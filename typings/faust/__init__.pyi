@@ -58,8 +58,8 @@ class App:
     def topic(
         self,
         *topics: str,
-        key_type: type[bytes],
-        value_type: type[bytes],
+        key_serializer: str,
+        value_serializer: str,
         acks: bool = True,
         allow_empty: bool = False,
     ) -> Topic: ...
@@ -67,11 +67,7 @@ class App:
         self, name: str, *, key_type: type[bytes], value_type: type[bytes], partitions: int
     ) -> Table: ...
     def agent(
-        self,
-        channel: Topic,
-        *,
-        name: str,
-        on_error: Callable[[object, BaseException], Awaitable[None]],
+        self, channel: Topic, *, name: str
     ) -> Callable[[Callable[[Stream], Coroutine[Any, Any, None]]], object]: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...

@@ -6,7 +6,7 @@ that whoever makes a result again makes the same event.
 
 import base64
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -20,9 +20,11 @@ from splitgauge.schemas.tables import FOLD_VERSION
 
 __all__ = [
     "UNREADABLE",
+    "PartialRow",
     "TableEvent",
     "dead_letter_event",
     "partial_key",
+    "partial_row",
     "read_table_event",
     "table_event",
     "table_rank",
@@ -48,6 +50,20 @@ class TableEvent(msgspec.Struct):
     data: msgspec.Raw
 
 
+class PartialRow(NamedTuple):
+    """Where a partial is kept, and the position that it stands for: of two under one key the higher counts."""
+
+    key: bytes
+    upto: int
+
+
+class _PartialPlace(msgspec.Struct):
+    experiment_id: str
+    partition: int
+    upto: int
+    fold_version: int
+
+
 class _Place(msgspec.Struct):
     fold_version: int
     upto: int | None = None
@@ -56,6 +72,7 @@ class _Place(msgspec.Struct):
 
 _events = msgspec.json.Decoder(TableEvent)
 _places = msgspec.json.Decoder(_Place)
+_partial_places = msgspec.json.Decoder(_PartialPlace)
 
 
 def partial_key(experiment_id: str, partition: int, start_us: int | None = None) -> str:
@@ -116,6 +133,22 @@ def read_table_event(value: bytes) -> TableEvent:
         return _events.decode(value)
     except msgspec.DecodeError as exc:
         raise MalformedError(f"no table: {exc}") from exc
+
+
+def partial_row(value: bytes) -> PartialRow | None:
+    """Of a partial, without reading its sums; None for other types. Raises: MalformedError.
+
+    Folds of several versions stand side by side until the newest has come as far (events.md, rule 5).
+    """
+    event = read_table_event(value)
+    if event.type != _TYPES["partial"]:
+        return None
+    try:
+        place = _partial_places.decode(event.data)
+    except msgspec.DecodeError as exc:
+        raise MalformedError(f"no partial: {exc}") from exc
+    key = f"{partial_key(place.experiment_id, place.partition)}/{place.fold_version}"
+    return PartialRow(key.encode(), place.upto)
 
 
 def table_rank(value: bytes) -> tuple[int, int] | None:
