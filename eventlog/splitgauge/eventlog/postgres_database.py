@@ -29,8 +29,9 @@ class PostgresSettings:
 
     Attributes:
         pool_size: connections at most; they are made when they are needed.
-        connect_timeout_s: for a connection, or a free one of the pool.
-        statement_timeout_s: for each statement. A batch of the archive and a batch of checkpoint rows are one each.
+        connect_timeout_s: for a new connection.
+        statement_timeout_s: for each statement, and for a free connection of the pool. A batch of the archive and a
+            batch of checkpoint rows are one each.
         lock_timeout_s: for a row that another writer is changing.
         idle_in_transaction_s: after which the server ends a transaction whose client has fallen silent: a process that
             is paused between two statements would keep the partition's new owner waiting.
@@ -151,7 +152,8 @@ class Database:
         await self._pool.expire_connections()
 
     async def _acquired(self) -> "PoolConnectionProxy[asyncpg.Record]":
-        return await self._pool.acquire(timeout=self._settings.connect_timeout_s)
+        # Patient: those before may each be saving for a second. A new connection has a shorter limit of its own.
+        return await self._pool.acquire(timeout=self._settings.statement_timeout_s)
 
 
 def _end(connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
