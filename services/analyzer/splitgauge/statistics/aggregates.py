@@ -73,7 +73,7 @@ def exact_moments(
     """Moments of each cell from its exact sums; nothing cancels, whatever the size of the mean.
 
     Args:
-        n: units of each cell, Python ints, shape (cells,).
+        n: units of each cell, Python ints, shape (cells,). (For rows instead of sums: `unit_moments`.)
         m, d, mm, dd, md: sums over units of m, d, m*m, d*d, m*d, Python ints of any size, shape (cells,); m is fixed
             point (its unit is 1/scale), d a plain count.
         x, xx, mx, dx: sums of the covariate's terms, fixed point in 1/x_scale; all zeros when left out.

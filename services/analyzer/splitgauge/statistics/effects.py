@@ -16,7 +16,8 @@ __all__ = ["Effect", "absolute_effect", "effect", "known_se", "relative_effect",
 
 
 class Effect(NamedTuple):
-    """Challenger against control, float64, shape (comparisons,)."""
+    """Challenger against control, float64, shape (comparisons,). One that was estimated elsewhere comes in through
+    `effect`; made by hand, nothing converts its fields."""
 
     value: FloatArray
     """m_t - m_c in metric units, or (m_t - m_c)/|m_c| as a fraction; nan where undefined."""

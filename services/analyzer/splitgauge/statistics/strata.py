@@ -16,7 +16,8 @@ __all__ = ["Arm", "Arms", "arm", "combine_epochs", "guarded"]
 
 
 class Arm(NamedTuple):
-    """One arm of each comparison, float64, shape (comparisons,)."""
+    """One arm of each comparison, float64, shape (comparisons,). From `arm` or `combine_epochs`; made by hand, nothing
+    converts its fields."""
 
     n: FloatArray
     """Units in the epochs that count; 0 where no epoch does."""
