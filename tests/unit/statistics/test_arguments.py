@@ -99,3 +99,20 @@ def test_results_share_no_memory_with_a_later_call() -> None:
             field[...] = -7.0
     for field, expected in zip(of_counts(), before, strict=True):
         np.testing.assert_array_equal(field, expected)
+
+
+@pytest.mark.parametrize("continuity", ["no", np.nan, 2])
+def test_a_continuity_correction_is_on_or_off(continuity: Any) -> None:
+    for call in (
+        lambda: st.proportion_test(10, 5, 10, 6, alpha=0.05, continuity=continuity),
+        lambda: st.share_test(5, 11, 0.5, method="normal", continuity=continuity),
+    ):
+        with pytest.raises(ContractError) as caught:
+            call()
+        assert caught.value.where == "continuity"
+
+
+def test_the_fewest_failures_are_a_count() -> None:
+    with pytest.raises(ContractError) as caught:
+        st.first_failures([2], [18], 0.5, alpha=0.025, min_failures=cast("int", np.nan))
+    assert caught.value.where == "min_failures"

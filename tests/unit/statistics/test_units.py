@@ -95,3 +95,9 @@ def test_values_that_the_fixed_point_cannot_hold_are_refused() -> None:
     with pytest.raises(ContractError) as caught:
         st.unit_moments(["a"], 2.0**53, scale=1)
     assert caught.value.where == "m"
+
+
+def test_more_values_than_labels_are_refused() -> None:
+    with pytest.raises(ContractError) as caught:
+        st.unit_moments(["a"], [1.0, 2.0])
+    assert caught.value.where == "unit"

@@ -17,6 +17,7 @@ from splitgauge.statistics.arguments import (
     broadcastable,
     counts,
     error_rates,
+    flags,
     one_of,
     require,
 )
@@ -63,7 +64,7 @@ def share_test(
     shape = broadcastable(count=seen, n=units, share=w)
     require("count", seen, seen <= units, "a count is at most n")
     seen, units, w = (np.broadcast_to(a, shape) for a in (seen, units, w))
-    apart = np.maximum(np.abs(seen - units * w) - (0.5 if continuity else 0.0), 0.0)
+    apart = np.maximum(np.abs(seen - units * w) - (0.5 if flags("continuity", continuity).all() else 0.0), 0.0)
     normal = 2 * special.ndtr(-apart / np.sqrt(units * w * (1 - w)))
     p_value = np.where(units > 0, normal, 1.0)
     if method == "exact":

@@ -154,15 +154,15 @@ def first_failures(
         ([True], [10.0])
     """
     c, t, w = counts("control", control), counts("treatment", treatment), shares("share", share, whole=False)
-    level = error_rates("alpha", alpha)
+    level, fewest = error_rates("alpha", alpha), counts("min_failures", min_failures)
     shape = broadcastable(control=c, treatment=t, share=w)
     # An epoch with one arm only says nothing about the other.
     both = (w > 0) & (w < 1)
     c, t, w = np.where(both, c, 0.0), np.where(both, t, 0.0), np.broadcast_to(np.where(both, w, 0.5), shape)
-    broadcastable(failures=c.sum(axis=0), alpha=level)
+    broadcastable(failures=c.sum(axis=0), alpha=level, min_failures=fewest)
     log_e = two_arm_log_factor(c, t, w, 2.0).sum(axis=0)
     total, observed, expected = (c + t).sum(axis=0), t.sum(axis=0), ((c + t) * w).sum(axis=0)
-    harm = (observed > expected) & (log_e >= -np.log(level)) & (total >= min_failures)
+    harm = (observed > expected) & (log_e >= -np.log(level)) & (total >= fewest)
     return FirstFailures(*aligned(log_e, total, observed, expected, np.asarray(harm)))
 
 

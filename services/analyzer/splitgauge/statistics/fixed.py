@@ -19,6 +19,7 @@ from splitgauge.statistics.arguments import (
     counts,
     error_rates,
     finite,
+    flags,
     one_of,
     require,
 )
@@ -175,7 +176,7 @@ def proportion_test(
     else:
         variance = p_c * (1 - p_c) / n_c + p_t * (1 - p_t) / n_t
     se = np.sqrt(variance)
-    half_units = 0.5 / n_c + 0.5 / n_t if continuity else 0.0
+    half_units = 0.5 / n_c + 0.5 / n_t if flags("continuity", continuity).all() else 0.0
     apart = np.sign(p_t - p_c) * np.maximum(np.abs(p_t - p_c) - half_units, 0.0)
     statistic = apart / np.where(se > 0, se, np.nan)
     constant = (s_c == 0) | (s_c == n_c) | (s_t == 0) | (s_t == n_t)

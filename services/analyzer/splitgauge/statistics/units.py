@@ -70,7 +70,11 @@ def unit_moments(
     one_of("fold", fold, ("sum", "any", "max"))
     units = _units(unit)
     value, weight, covariate = finite("m", m), counts("d", d), finite("x", x)
-    broadcastable(unit=np.empty(units.of_row.shape), m=value, d=weight, x=covariate)
+    shape = broadcastable(unit=np.empty(units.of_row.shape), m=value, d=weight, x=covariate)
+    if shape != units.of_row.shape:
+        raise ContractError(
+            f"{len(units.of_row)} labels for rows of shape {shape}", where="unit", remedy="give one label a row"
+        )
     if fold == "any":
         value = np.asarray(value != 0, dtype=np.float64)
     folded = _summed if fold == "sum" else _largest
