@@ -1,5 +1,5 @@
 import ssl
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from typing import Any
 
 class Message:
@@ -31,6 +31,7 @@ class TP:
 
 class Consumer:
     def assignment(self) -> set[TP]: ...
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None: ...
 
 class Signal:
     def connect(self, fun: Callable[..., Awaitable[None]]) -> object: ...

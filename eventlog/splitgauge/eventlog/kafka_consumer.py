@@ -9,15 +9,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError
 
-from splitgauge.eventlog.kafka_errors import FOREIGN, mapped
+from splitgauge.eventlog.kafka_errors import mapped
 from splitgauge.eventlog.port import StoredRecord
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.topics import TOPICS, Retention
 
-__all__ = ["check_complete", "damaged", "heard_ago_s", "is_gapless", "start", "stop", "stored"]
+__all__ = ["check_complete", "damaged", "heard_ago_s", "is_gapless", "poll", "start", "stop", "stored"]
 
 _STOP_S = 10.0
+_ending: set[asyncio.Task[None]] = set()
+"""Tasks that nobody else holds on to."""
 _logger = logging.getLogger(__name__)
 
 
@@ -34,12 +37,36 @@ async def start(consumer: AIOKafkaConsumer, *, where: str, timeout_s: float) -> 
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
-    """Leave the group and close the connections, as far as brokers answer."""
+    """Leave the group and close the connections, as far as brokers answer.
+
+    In a task of its own: aiokafka 0.14 cancels its fetches and awaits them, and a cancelled one that was waiting to try
+    again passes its cancellation on, as if whoever stops the consumer had been cancelled.
+    """
+    ending = asyncio.create_task(consumer.stop(), name="end of a consumer")
+    _ending.add(ending)
+    ending.add_done_callback(_ending.discard)
+    await asyncio.wait((ending,), timeout=_STOP_S)
+    if ending.done() and not ending.cancelled() and ending.exception() is None:
+        return
+    ending.cancel()
+    client = consumer._client  # noqa: SLF001 - where `stop` was broken off, its connections are still open
+    closing = asyncio.create_task(client.close(), name="end of a consumer's connections")
+    await asyncio.wait((closing, ending), timeout=_STOP_S)
+    errors = [task.exception() for task in (ending, closing) if task.done() and not task.cancelled()]
+    _logger.info("a consumer did not end cleanly", extra={"reason": str([error for error in errors if error])})
+
+
+async def poll(
+    consumer: AIOKafkaConsumer, *places: TopicPartition, timeout_ms: int, limit: int
+) -> dict[TopicPartition, list[ConsumerRecord]]:
+    """`getmany`. Raises: as that; ConsumerStoppedError where one of its own tasks has ended under it."""
     try:
-        async with asyncio.timeout(_STOP_S):
-            await consumer.stop()
-    except FOREIGN as exc:
-        _logger.info("a consumer did not end cleanly", extra={"reason": str(exc)})
+        return await consumer.getmany(*places, timeout_ms=timeout_ms, max_records=limit)
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConsumerStoppedError from exc
 
 
 def heard_ago_s(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], *, since: float) -> float:

@@ -40,7 +40,10 @@ _TOO_FEW = (kafka.NotEnoughReplicasError, kafka.NotEnoughReplicasAfterAppendErro
 _TOO_OLD = (kafka.IncompatibleBrokerVersion, kafka.UnrecognizedBrokerVersion, kafka.UnsupportedVersionError)
 
 _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    (_FORBIDDEN, "Give this user the right to read and write the topics of Splitgauge, and to join its groups"),
+    (
+        _FORBIDDEN,
+        "Give this user the right to read, write and describe the topics of Splitgauge, and to join its groups",
+    ),
     (_STRANGERS, "Check the security protocol, user name and password of the Kafka settings"),
     (_TOO_FEW, "Start the brokers that are down: too few have the newest events"),
     (_TOO_OLD, "Use Apache Kafka 3.0 or later"),

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError, OffsetOutOfRangeError
 
 from splitgauge.eventlog import kafka_consumer
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
@@ -85,7 +85,7 @@ class Follower:
         self._asking_since = time.time()
         try:
             while True:
-                found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=limit)
+                found = await kafka_consumer.poll(consumer, timeout_ms=_POLL_MS, limit=limit)
                 self._polled = time.monotonic()
                 if self._closed.is_set():
                     raise closed_error(self._topic)
@@ -99,6 +99,9 @@ class Follower:
         except FOREIGN as exc:
             if self._closed.is_set():
                 raise closed_error(self._topic) from exc
+            if isinstance(exc, ConsumerStoppedError):
+                await self._leave()
+                return {}
             raise translate(exc, where=self._topic) from exc
         return {}
 

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 
 from splitgauge.eventlog import kafka_consumer
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
@@ -148,8 +148,8 @@ class KafkaMember(ConsumerRebalanceListener):
             owned = await self._take(consumer, list(assigned))
             for partition, ownership in owned.items():
                 consumer.seek(self._place(partition), ownership.position)
-        except FOREIGN as exc:  # another rebalance has come first; it calls again
-            _logger.info("group %s deals again", self._group, extra={"reason": str(exc)})
+        except FOREIGN as exc:  # brokers are away, or another rebalance has come first: it calls again
+            _logger.warning("group %s: %s", self._group, exc)
             return
         self._owned, self._revoked = owned, {}
         self._settled.set()
@@ -180,7 +180,7 @@ class KafkaMember(ConsumerRebalanceListener):
         self._asking_since = time.time()
         try:
             while True:
-                found = await consumer.getmany(timeout_ms=_POLL_MS, max_records=limit)
+                found = await kafka_consumer.poll(consumer, timeout_ms=_POLL_MS, limit=limit)
                 self._polled = time.monotonic()
                 if self._closed:
                     raise closed_error(self._topic)
@@ -191,6 +191,8 @@ class KafkaMember(ConsumerRebalanceListener):
                 raise closed_error(self._topic) from exc
             # Whatever it was, a consumer that has failed once does not always come back: the next call joins anew.
             await self._leave()
+            if isinstance(exc, ConsumerStoppedError):
+                return {}
             raise translate(exc, where=f"group {self._group} of {self._topic}") from exc
 
     async def _restarted_a_silent(self, consumer: AIOKafkaConsumer) -> bool:

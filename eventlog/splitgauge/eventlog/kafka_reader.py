@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from splitgauge.eventlog import kafka_consumer
-from splitgauge.eventlog.kafka_errors import closed_error, mapped
+from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.partitions import Layout
 from splitgauge.eventlog.port import Bounds, StoredRecord
@@ -65,9 +65,9 @@ class KafkaReader:
             try:
                 async with asyncio.timeout(self._settings.append_timeout_s):
                     records = await self._read(topic, place, start, limit=limit, end=self._ends[place])
-            except TimeoutError as exc:
-                await self._give_up()
-                raise LogUnavailableError("Kafka: no answer in time", where=f"{topic}, partition {partition}") from exc
+            except (TimeoutError, LogUnavailableError) as exc:
+                await self._give_up_fetching()
+                raise translate(exc, where=f"{topic}, partition {partition}") from exc
         return kafka_consumer.stored(topic, partition, records)
 
     async def close(self) -> None:
@@ -78,11 +78,16 @@ class KafkaReader:
                 await kafka_consumer.stop(consumer)
 
     async def _bounds(self, topic: str, places: list[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
-        with mapped(topic):
-            consumer = await self._asker()
+        consumer = await self._asker()
+        try:
             async with asyncio.timeout(self._settings.append_timeout_s):
                 starts = await consumer.beginning_offsets(places)
                 ends = await consumer.end_offsets(places)
+        except FOREIGN as exc:
+            if self._asking is consumer:
+                self._asking = None
+                await kafka_consumer.stop(consumer)
+            raise translate(exc, where=topic) from exc
         return {place: Bounds(starts[place], ends[place]) for place in places}
 
     async def _read(
@@ -126,7 +131,7 @@ class KafkaReader:
     ) -> list[ConsumerRecord]:
         with mapped(f"{topic}, partition {place.partition}"):
             try:
-                found = await consumer.getmany(place, timeout_ms=_POLL_MS, max_records=limit)
+                found = await kafka_consumer.poll(consumer, place, timeout_ms=_POLL_MS, limit=limit)
             except OffsetOutOfRangeError as exc:
                 raise LogUnavailableError(
                     "its bounds have just moved", where=f"{topic}, partition {place.partition}", remedy="Read it again"
@@ -152,7 +157,7 @@ class KafkaReader:
                 self._asking = await self._start()
             return self._asking
 
-    async def _give_up(self) -> None:
+    async def _give_up_fetching(self) -> None:
         """A consumer can hang after a broker's restart, without a sign (aiokafka#1154): the next read begins anew."""
         consumer, self._fetching = self._fetching, None
         self._positions.clear()

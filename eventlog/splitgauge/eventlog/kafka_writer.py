@@ -48,6 +48,9 @@ class KafkaWriter:
         parts = [_Part(partition, records) for partition, records in partitions.items()]
         n_bytes, n_records = sum(part.n_bytes for part in parts), sum(len(part.records) for part in parts)
         await self._make_room(topic, n_bytes, n_records)
+        if self._closed:  # between being let in and going on
+            self._room.give(n_bytes, n_records)
+            raise closed_error(self._settings.bootstrap)
         append = _Append(parts, release=lambda: self._room.give(n_bytes, n_records))
         for part in parts:
             part.append = append
@@ -131,7 +134,6 @@ class _Part:
 
     def __post_init__(self) -> None:
         self.n_bytes = sum(len(value) + (len(key) if key else 0) for key, value in self.records)
-        self.since = asyncio.get_running_loop().time()
 
     def settle(self, outcome: Sequence[int] | SplitgaugeError) -> None:
         if self.append is not None:
@@ -162,6 +164,7 @@ class _Lane:
         if self._task.done():
             part.settle(closed_error(f"{self._topic}/{self._partition}"))
             return
+        part.since = asyncio.get_running_loop().time()
         self._queue.append(part)
         self._queued_bytes += part.n_bytes
         self._wake.set()
