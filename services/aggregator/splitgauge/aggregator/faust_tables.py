@@ -105,8 +105,11 @@ class FaustTablesWorker:
 
         async def given(*_: object, **__: object) -> None:
             with _reported(failed):
-                assigned = app.consumer.assignment()
-                await self._own(frozenset(at.partition for at in assigned if at.topic == topic.get_topic_name()), table)
+                owned = [at for at in app.consumer.assignment() if at.topic == topic.get_topic_name()]
+                await self._own(frozenset(at.partition for at in owned), table)
+                # What Faust had fetched when partitions moved it has thrown away, and goes on behind it.
+                bounds = await self._log.bounds(PARTIALS.name)
+                await app.consumer.seek_wait({at: bounds[at.partition].start for at in owned})
 
         async def taken(*_: object, **__: object) -> None:
             self._release()
@@ -208,6 +211,7 @@ def _app_settings(settings: KafkaSettings, folder: str) -> dict[str, Any]:
         "store": "memory://",
         "stream_recovery_delay": 0.0,
         "stream_wait_empty": False,
+        "table_standby_replicas": 0,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "web_enabled": False,
