@@ -178,7 +178,7 @@ def _proportion(method: str) -> Callable[[Case], Results]:
             treatment["sum"],
             alpha=case["alpha"],
             method=method,
-            continuity=case.get("correction", False),
+            continuity=bool(case.get("correction")),
         )
         relative = test.effect / (control["sum"] / control["n"])
         return {
@@ -407,7 +407,7 @@ def _share(method: str) -> Callable[[Case], Results]:
         control, treatment = case["users"]
         share = case["weights"][1] / sum(case["weights"])
         test = st.share_test(
-            treatment, control + treatment, share, method=method, continuity=case.get("correction", False)
+            treatment, control + treatment, share, method=method, continuity=bool(case.get("correction"))
         )
         return {"p_value": test.p_value, "pvalue": test.p_value}
 
