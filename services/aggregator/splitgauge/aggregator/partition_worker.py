@@ -5,8 +5,9 @@ between any two writes repeats some of them with the same ids and loses none. Kn
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
 from splitgauge.aggregator.publisher import Publication, Publisher
@@ -19,7 +20,7 @@ from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
 
-__all__ = ["Pace", "PartitionWorker", "Surroundings"]
+__all__ = ["Pace", "PartitionWorker", "Source", "Surroundings"]
 
 _BATCH = 500
 
@@ -43,6 +44,39 @@ class Surroundings:
     instance: str
 
 
+class Source(Protocol):
+    """Where the events of one partition come from, and whether they are still this worker's to fold."""
+
+    @property
+    def owned(self) -> bool:
+        """False: somebody else folds the partition now."""
+        ...
+
+    def batches(self, position: int, *, limit: int) -> AsyncIterator[Sequence[StoredRecord]]:
+        """From the position on, for ever, without a gap; events below it may come again."""
+        ...
+
+    async def saved(self, position: int) -> None:
+        """A checkpoint stands at this position."""
+        ...
+
+
+class _Followed:
+    """A partition that nobody else in this log's processes folds."""
+
+    owned = True
+
+    def __init__(self, partition: int, log: EventLog) -> None:
+        self._partition = partition
+        self._log = log
+
+    def batches(self, position: int, *, limit: int) -> AsyncIterator[Sequence[StoredRecord]]:
+        return self._log.follow(OBSERVATIONS.name, {self._partition: position}, limit=limit)
+
+    async def saved(self, position: int) -> None:
+        """Nobody else needs to know."""
+
+
 class _CheckpointLost(Exception):  # noqa: N818 - it ends one life of the worker and is no error of the user's
     """Somebody else has moved the checkpoint: this state is a zombie's."""
 
@@ -50,8 +84,12 @@ class _CheckpointLost(Exception):  # noqa: N818 - it ends one life of the worker
 class PartitionWorker:
     """Folds one partition for ever."""
 
-    def __init__(self, partition: int, around: Surroundings, publisher: Publisher, pace: Pace) -> None:
+    def __init__(
+        self, partition: int, around: Surroundings, publisher: Publisher, pace: Pace, *, source: "Source | None" = None
+    ) -> None:
+        """`source`: where its events come from; left out, it follows the partition in the log."""
         self.partition = partition
+        self._source = source or _Followed(partition, around.log)
         self._around = around
         self._publisher = publisher
         self._pace = pace
@@ -73,7 +111,7 @@ class PartitionWorker:
         self._moved.set()
 
     async def run(self) -> None:
-        """Until cancelled.
+        """Until cancelled, or until its partition is somebody else's.
 
         Raises: LogDamagedError (a gap, a lost end, or decisions that an observation stands on are missing),
             LogUnavailableError (also where dead letters cannot be written: nothing may be skipped silently).
@@ -89,6 +127,8 @@ class PartitionWorker:
                 await self._live()
             except* _CheckpointLost:
                 pass  # load again: whoever saved it has folded the same log
+            if not self._source.owned:
+                return
 
     def _expect_folded_events(self, end: int) -> None:
         """A log that has lost its end would have its next events passed over, as if they were folded already."""
@@ -106,8 +146,7 @@ class PartitionWorker:
 
     async def _follow(self) -> None:
         self._moved.set()
-        positions = {self.partition: self._fold.position}
-        async for records in self._around.log.follow(OBSERVATIONS.name, positions, limit=_BATCH):
+        async for records in self._source.batches(self._fold.position, limit=_BATCH):
             async with self._whole:
                 await self._take(records)
             self._moved.set()
@@ -213,6 +252,7 @@ class PartitionWorker:
         if not saved:
             raise _CheckpointLost
         self._saved = position
+        await self._source.saved(position)
 
     async def _load(self) -> None:
         checkpoint = await self._around.checkpoints.load(self._owner)
