@@ -115,7 +115,7 @@ async def test_an_append_that_takes_too_long_fails_and_the_next_one_works(
     cluster: KafkaCluster, open_log: OpenLog
 ) -> None:
     log = await open_log(fresh_settings(cluster, append_timeout_s=0.5, request_timeout_s=0.5))
-    await log.append(DECISIONS.name, [Record(b"before")])
+    await after_a_while(log, Record(b"before"))
     node = cluster.nodes[0]
     assert node.process is not None
     node.process.send_signal(signal.SIGSTOP)
@@ -145,7 +145,7 @@ async def after_a_while(log: EventLog, record: Record) -> tuple[int, int]:
 
 async def test_what_waits_for_a_broker_that_hangs_is_bounded(cluster: KafkaCluster, open_log: OpenLog) -> None:
     log = await open_log(fresh_settings(cluster, append_timeout_s=0.5, buffer_records=10))
-    await log.append(DECISIONS.name, [Record(b"first")])
+    await after_a_while(log, Record(b"first"))
     node = cluster.nodes[0]
     assert node.process is not None
     node.process.send_signal(signal.SIGSTOP)
@@ -224,7 +224,7 @@ async def test_closing_writes_what_was_appended(cluster: KafkaCluster, open_log:
 
 async def test_closing_does_not_wait_for_ever_for_a_broker_that_hangs(cluster: KafkaCluster, open_log: OpenLog) -> None:
     log = await open_log(fresh_settings(cluster, append_timeout_s=0.5))
-    await log.append(DECISIONS.name, [Record(b"before")])
+    await after_a_while(log, Record(b"before"))
     node = cluster.nodes[0]
     assert node.process is not None
     node.process.send_signal(signal.SIGSTOP)

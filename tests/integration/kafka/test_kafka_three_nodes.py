@@ -104,7 +104,7 @@ async def test_too_few_copies_are_no_acknowledgement(cluster: KafkaCluster) -> N
     await init_topics(settings, plan(replication=3, min_isr=3))
     log = await KafkaEventLog.connect(settings)
     try:
-        await log.append(DECISIONS.name, [Record(b"by all three")])
+        await appended_once_all_have_it(log)
         leader = await leader_of_decisions(settings)
         other = cluster.nodes[leader % 3]
         await asyncio.to_thread(cluster.stop_node, other, number=signal.SIGKILL)
@@ -115,6 +115,17 @@ async def test_too_few_copies_are_no_acknowledgement(cluster: KafkaCluster) -> N
         assert (await log.read(DECISIONS.name, 0, 0))[0].value == b"by all three"
     finally:
         await log.close()
+
+
+async def appended_once_all_have_it(log: KafkaEventLog) -> None:
+    """A node that has just come back may take a while."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await log.append(DECISIONS.name, [Record(b"by all three")])
+            except LogUnavailableError:
+                continue
+            return
 
 
 async def appended_until_refused(log: KafkaEventLog) -> None:
