@@ -4,6 +4,7 @@ Owns its name and how it is made: like `splitgauge.partials`, partition by parti
 as the ones that it makes have the partitions of the broker's defaults and then do not match.
 """
 
+import asyncio
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -20,6 +21,7 @@ __all__ = ["TABLE", "app_id", "changelog_topic", "make_changelog"]
 TABLE = "partials"
 _COPIED = ("min.insync.replicas", "max.message.bytes", "segment.bytes", "unclean.leader.election.enable")
 _TOPIC_EXISTS = 36
+_LOOK_EVERY_S = 0.05
 
 
 def app_id(settings: KafkaSettings) -> str:
@@ -42,22 +44,23 @@ async def make_changelog(settings: KafkaSettings) -> int:
     with mapped(settings.bootstrap):
         await admin.start()
         try:
-            there = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
-            partitions = len(there[source])
-            if name not in there:
-                await _create(admin, name, source, there[source])
-                return partitions
-            policy = (await _settings(admin, name)).get("cleanup.policy")
+            async with asyncio.timeout(settings.connect_timeout_s):
+                # A topic that was just made, here or by another worker, is not seen at once.
+                while name not in (there := {topic["topic"]: topic for topic in await admin.describe_topics()}):
+                    await _create(admin, name, source, there[source]["partitions"])
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                policy = (await _settings(admin, name)).get("cleanup.policy")
         finally:
             await admin.close()
-    if (len(there[name]), policy) != (partitions, "compact"):
+    found, wanted = len(there[name]["partitions"]), len(there[source]["partitions"])
+    if (found, policy) != (wanted, "compact"):
         raise ConflictError(
-            f"it has {len(there[name])} partitions and cleanup.policy {policy}, wanted {partitions} and compact",
+            f"it has {found} partitions and cleanup.policy {policy}, wanted {wanted} and compact",
             where=name,
             remedy="Stop the workers of stage 2 and delete the topic: it is made again from splitgauge.partials",
             code="topic-misfit",
         )
-    return partitions
+    return wanted
 
 
 async def _create(admin: AIOKafkaAdminClient, name: str, source: str, partitions: list[dict[str, Any]]) -> None:
@@ -67,7 +70,7 @@ async def _create(admin: AIOKafkaAdminClient, name: str, source: str, partitions
     wish = NewTopic(name, len(partitions), replication, topic_configs=settings)
     answer = await admin.create_topics([wish])
     for topic, code, message in answer.topic_errors:
-        if code not in (0, _TOPIC_EXISTS):  # another worker may have been faster
+        if code not in (0, _TOPIC_EXISTS):  # another worker was faster
             raise translate(for_code(code)(message), where=topic)
 
 
