@@ -1,5 +1,5 @@
 import ssl
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from typing import Any
 
 class Message:
@@ -31,7 +31,6 @@ class TP:
 
 class Consumer:
     def assignment(self) -> set[TP]: ...
-    async def seek_wait(self, partitions: Mapping[TP, int]) -> None: ...
 
 class Signal:
     def connect(self, fun: Callable[..., Awaitable[None]]) -> object: ...
@@ -51,7 +50,6 @@ class SSLCredentials:
 
 class App:
     on_partitions_revoked: Signal
-    on_rebalance_complete: Signal
     crash_reason: BaseException | None
     @property
     def consumer(self) -> Consumer: ...
@@ -61,7 +59,6 @@ class App:
         *topics: str,
         key_serializer: str,
         value_serializer: str,
-        acks: bool = True,
         allow_empty: bool = False,
     ) -> Topic: ...
     def Table(  # noqa: N802
@@ -70,6 +67,7 @@ class App:
     def agent(
         self, channel: Topic, *, name: str
     ) -> Callable[[Callable[[Stream], Coroutine[Any, Any, None]]], object]: ...
+    def on_rebalance_end(self) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
     async def wait_until_stopped(self) -> None: ...

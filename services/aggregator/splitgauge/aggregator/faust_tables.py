@@ -1,10 +1,11 @@
 """Stage 2 in the cluster, a Faust app: any number of workers, each with the partials of some experiments.
 
 Partials of an experiment share a partition, so one worker has them all. Its table holds the newest of each experiment,
-source partition and fold version; the position is in the value, and a row never goes back. Nothing is committed: a
-worker that gets partitions has its table restored from the changelog, then reads the partials of these partitions from
-the beginning (the topic is compacted) and so mends whatever the changelog lacks. Publishes nothing older than what
-stands. Owns the app and its life; what is held and summed is `window_set`'s.
+source partition and fold version; the position is in the value, and a row never goes back. Faust restores the table
+from its changelog; but while partitions move it throws away some of what it has fetched, and a zombie may write into
+the changelog. So whoever gets partitions reads their partials once itself, as soon as the streams run again (the topic
+is compacted), and publishes nothing before, nor anything older than what stands. Owns the app and its life; what is
+held and summed is `window_set`'s.
 """
 
 import asyncio
@@ -49,9 +50,15 @@ class FaustTablesWorker:
         self._publish_interval_s = publish_interval_s
         self._publisher = Publisher(log, WINDOWS.name, rank_of=window_rank)
         self._windows: WindowSet | None = None
+        self._complete = False
         self._owned: frozenset[int] = frozenset()
         self._n_partitions = 0
         self._moved = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it publishes; it may have no partitions, where there are more workers than those."""
+        return self._complete
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -73,7 +80,8 @@ class FaustTablesWorker:
 
     async def _live(self, folder: str) -> None:
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        app = self._app(folder, failed)
+        app, table = self._app(folder, failed)
+        owning = asyncio.create_task(self._own_what_is_given(app, table, failed))
         try:
             await app.start()
             ended = asyncio.create_task(app.wait_until_stopped())
@@ -83,78 +91,85 @@ class FaustTablesWorker:
                 failed.result()
             raise LogUnavailableError(f"stage 2 has lost Kafka: {app.crash_reason!r}", where=self._settings.bootstrap)
         finally:
+            owning.cancel()
             self._release()
             await app.stop()
 
-    def _app(self, folder: str, failed: asyncio.Future[None]) -> faust.App:
-        """The app, with its table, its agent and what it does when partitions come and go."""
-        app = faust.App(app_id(self._settings), **_app_settings(self._settings, folder))
+    def _app(self, folder: str, failed: asyncio.Future[None]) -> tuple["_App", faust.Table]:
+        """The app, with its table and its agent."""
+        app = _App(app_id(self._settings), **_app_settings(self._settings, folder))
         topic = app.topic(
-            self._settings.topic(PARTIALS.name),
-            key_serializer="raw",
-            value_serializer="raw",
-            acks=False,
-            allow_empty=True,
+            self._settings.topic(PARTIALS.name), key_serializer="raw", value_serializer="raw", allow_empty=True
         )
         table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=self._n_partitions)
 
         async def keep_newest(stream: faust.Stream) -> None:
             async for event in stream.events():
                 with _reported(failed):
-                    await self._take(event, table)
-
-        async def given(*_: object, **__: object) -> None:
-            with _reported(failed):
-                owned = [at for at in app.consumer.assignment() if at.topic == topic.get_topic_name()]
-                await self._own(frozenset(at.partition for at in owned), table)
-                # What Faust had fetched when partitions moved it has thrown away, and goes on behind it.
-                bounds = await self._log.bounds(PARTIALS.name)
-                await app.consumer.seek_wait({at: bounds[at.partition].start for at in owned})
+                    await self._keep_row(event, table)
 
         async def taken(*_: object, **__: object) -> None:
             self._release()
 
         app.agent(topic, name="keep_newest")(keep_newest)
-        app.on_rebalance_complete.connect(given)
         app.on_partitions_revoked.connect(taken)
-        return app
+        return app, table
+
+    async def _own_what_is_given(self, app: "_App", table: faust.Table, failed: asyncio.Future[None]) -> None:
+        topic = self._settings.topic(PARTIALS.name)
+        with _reported(failed):
+            while True:
+                await app.resumed.wait()
+                app.resumed.clear()
+                await self._own(frozenset(at.partition for at in app.consumer.assignment() if at.topic == topic), table)
 
     async def _own(self, partitions: frozenset[int], table: faust.Table) -> None:
-        """The table is restored: begin with its rows. What has come since then follows, with all the rest."""
-        windows = WindowSet()
+        self._owned = partitions
+        windows = self._windows = WindowSet()
         for key, value in table.items():
             if self._partition_of(key) in partitions:
                 windows.take(value)
+        bounds = await self._log.bounds(PARTIALS.name)
+        for partition in partitions:
+            position, end = bounds[partition]
+            while position < end and (records := await self._log.read(PARTIALS.name, partition, position)):
+                for record in records:
+                    await self._take(record, windows)
+                position = records[-1].offset + 1
         await self._publisher.read(wanted=lambda key: self._partition_of(key.encode()) in partitions)
-        self._owned, self._windows = partitions, windows
-        self._moved.set()
+        if self._windows is windows:
+            self._complete = True
+            self._moved.set()
 
     def _release(self) -> None:
-        self._owned, self._windows = frozenset(), None
+        self._owned, self._windows, self._complete = frozenset(), None, False
         self._publisher.disown()
 
-    async def _take(self, event: faust.Event, table: faust.Table) -> None:
+    async def _keep_row(self, event: faust.Event, table: faust.Table) -> None:
         message = event.message
         record = StoredRecord(PARTIALS.name, message.partition, message.offset, message.key, message.value or b"")
-        windows = self._windows
-        if windows is None:
-            return  # in hand when its partition was revoked; whoever has it now reads it as well
-        try:
+        # Between two ownerships there is nothing to publish, but the table goes on.
+        if await self._take(record, self._windows or WindowSet()):
             row = partial_row(record.value)
-            if row is None or _is_newer(row.upto, table.get(row.key)):
-                windows.take(record.value)
-                if row is not None:
-                    table[row.key] = record.value
+            if row is not None and _is_newer(row.upto, table.get(row.key)):
+                table[row.key] = record.value
+        self._moved.set()
+
+    async def _take(self, record: StoredRecord, windows: WindowSet) -> bool:
+        """Whether it can be used; a dead letter says so if not."""
+        try:
+            windows.take(record.value)
         except MalformedError as exc:
             letter = dead_letter(record, exc, time=to_text(self._now_us()), instance=self._instance)
             await self._log.append(DEAD_LETTERS.name, [letter])
-        self._moved.set()
+            return False
+        return True
 
     async def _keep(self) -> None:
         while True:
             await self._moved.wait()
             self._moved.clear()
-            if self._windows is not None:
+            if self._windows is not None and self._complete:
                 time = to_text(self._now_us())
                 await self._publisher.publish(self._windows.publications(time=time, instance=self._instance))
             await asyncio.sleep(self._publish_interval_s)
@@ -166,6 +181,18 @@ class FaustTablesWorker:
 
     def _partition_of(self, key: bytes) -> int:
         return partition_of_key(PARTIALS.name, key, self._n_partitions)
+
+
+class _App(faust.App):
+    """Tells when its streams run again. Faust's own signal of that comes before; what arrives in between is lost."""
+
+    def __init__(self, id: str, **settings: object) -> None:  # noqa: A002 - Faust's name for it
+        super().__init__(id, **settings)
+        self.resumed = asyncio.Event()
+
+    def on_rebalance_end(self) -> None:
+        super().on_rebalance_end()
+        self.resumed.set()
 
 
 @contextmanager
