@@ -13,12 +13,13 @@ from splitgauge.aggregator.ledger import OpenRequest, OpenRequests, WaitingOutco
 from splitgauge.aggregator.observation import (
     Assignment,
     AssignmentEvent,
+    BoundedMeasured,
     Outcome,
     OutcomeEvent,
     Report,
     ReportEvent,
 )
-from splitgauge.aggregator.values import router_values
+from splitgauge.aggregator.values import check_measured
 from splitgauge.experiments.state import Registry
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import ContractError
@@ -63,7 +64,7 @@ class Attribution:
             self._report(offset, event)
             return
         event_id = event.id if event.source == _ROUTER else f"{event.source}\n{event.id}"
-        if event_id in self.recent.ids:
+        if self.recent.holds(event_id):
             self._count(event.data.experiment_id, "duplicates")
             return
         if isinstance(event, AssignmentEvent):
@@ -89,7 +90,7 @@ class Attribution:
         if book is not None:
             if (data.epoch, data.variant) not in book.arms:
                 _expect_arm(book, data)
-            if book.layout.has_covariates and data.reason == "split" and data.unit_id not in book.cohorts.units:
+            if book.layout.has_covariates and data.reason == "split" and data.unit_id not in book.cohorts.units.rows:
                 covariates = book.layout.covariate_values(data.covariates)
         live = data.mode == "live"
         if live and data.request_id in self.open.held:
@@ -130,13 +131,14 @@ class Attribution:
         data = event.data
         if data.experiment_id not in self.books:
             self._book(data.experiment_id)
+        if not isinstance(data.metrics, BoundedMeasured):
+            check_measured(data.metrics, complete=data.status == "complete")
         request = self.open.held.get(data.request_id)
         if request is not None:
             if data.assigned_at != request.at:
                 instant_us(data.assigned_at)
             self._close(request, data)
             return
-        router_values(data.metrics, complete=data.status == "complete")
         assigned_at_us, keep_us = instant_us(data.assigned_at), self._keep_us(data.experiment_id)
         if self.clock.passed(expiry_tick(assigned_at_us, keep_us)):
             self._count(data.experiment_id, "too_late")
@@ -145,7 +147,6 @@ class Attribution:
             self._count(data.experiment_id, "duplicates")
 
     def _close(self, request: OpenRequest, data: Outcome) -> None:
-        values = router_values(data.metrics, complete=data.status == "complete")
         given = request.data
         book = self.books.get(given.experiment_id or "")
         was_missing = self.open.close(request)
@@ -161,7 +162,7 @@ class Attribution:
             else:
                 self._count(data.experiment_id, "conflicts")
         elif book is not None:
-            book.answered(request, was_missing=was_missing, status=data.status, values=values, clock=self.clock)
+            book.answered(request, data, self.clock, was_missing=was_missing)
 
     # Reports.
 
@@ -173,7 +174,7 @@ class Attribution:
             self._report_to_all(event, received_at_us)
             return
         values = book.named_values(data.metrics)
-        if data.unit_id in book.cohorts.units:
+        if data.unit_id in book.cohorts.units.rows:
             self._apply_report(book, event, values, received_at_us)
         elif book.gone:
             book.count("too_late")
@@ -200,7 +201,7 @@ class Attribution:
         found = [
             (book, book.known_values(data.metrics))
             for book in self.books.values()
-            if data.request_id is None and data.unit_id in book.cohorts.units and self._counts_for(book, data)
+            if data.request_id is None and data.unit_id in book.cohorts.units.rows and self._counts_for(book, data)
         ]
         applied = [(book, values) for book, values in found if values]
         for book, values in applied:
@@ -210,7 +211,7 @@ class Attribution:
 
     def _counts_for(self, book: Book, data: Report) -> bool:
         """By token: if its epoch is the cohort's. By unit: until the cohort's epoch ends in this partition."""
-        cohort = book.epoch_of(book.cohorts.units[data.unit_id])
+        cohort = book.cohorts.key_of(book.cohorts.units.rows[data.unit_id]).epoch
         if data.request_id is not None:
             return data.epoch == cohort
         return not book.epochs[cohort].ended_for(self.assigned_seen)
@@ -242,7 +243,8 @@ class Attribution:
     def settle(self) -> None:
         """Add up what books have put aside: between batches, so that it does not grow."""
         for book in self.books.values():
-            book.activity.settle()
+            book.settle_if_much()
+        self.recent.forget()
 
     def _keep_us(self, experiment_id: str | None) -> int:
         book = self.books.get(experiment_id or "")

@@ -9,21 +9,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from splitgauge.aggregator.activity import Activity
-from splitgauge.aggregator.buckets import bucket_start
-from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick
-from splitgauge.aggregator.cohort import OWN_UNIT, Cohorts, UnitRow
-from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, MISSING, REQUESTS, RowLayout
+from splitgauge.aggregator.activity import NOWHERE, Activity, pack_ended, pack_given
+from splitgauge.aggregator.buckets import BUCKET_US
+from splitgauge.aggregator.clock import DAY_US, TICK_US, PartitionClock, expiry_tick
+from splitgauge.aggregator.cohort import OWN_UNIT, Cohorts
+from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, RowLayout
 from splitgauge.aggregator.ledger import OpenRequest
-from splitgauge.aggregator.novelty import RETURNED, early_us, set_early_apart
-from splitgauge.aggregator.observation import Assignment, Report
+from splitgauge.aggregator.novelty import RETURNED, early_us
+from splitgauge.aggregator.observation import Assignment, Outcome, Report
 from splitgauge.aggregator.sums import CROSSOVER
-from splitgauge.aggregator.values import RouterValues, fixed_point
+from splitgauge.aggregator.values import fixed_point, raw_values
 from splitgauge.experiments.state import Epoch, ExperimentState
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.instants import SECOND_US
 
 __all__ = ["Book", "Tally"]
+
+_MUCH = 500_000
+"""Bytes put aside, of some 4,000 requests: as many take a millisecond or two to settle."""
 
 Values = list[tuple[int, int]]
 """(place of the metric, fixed point)."""
@@ -58,6 +61,8 @@ class Book:
         self.learn(state)
         self.cohorts = Cohorts(self.layout, by_day=window_s is not None)
         self.activity = Activity(self.layout)
+        self._width = self.layout.width
+        self._given_groups, self._ended_groups = self.activity.given_groups, self.activity.ended_groups
         self.tally = Tally()
         self._own_units: dict[int, list[str]] = {}
         self.ended_at_us: int | None = None
@@ -78,64 +83,61 @@ class Book:
     ) -> bool:
         """A live request was given to a variant. True if its unit is new."""
         self.changed = self.unsaved = True
-        if data.variant is None:
+        variant = data.variant
+        if variant is None:
             return False
-        new, start_us = False, None
+        new, row, late, start_us = False, NOWHERE, False, NOWHERE
         if data.reason == "split":
             cohorts = self.cohorts
-            row = cohorts.touch(data.unit_id)
-            if row is None:
-                row = self._expose(data, at_us, clock, covariates)
-                new = row is not None
-            if row is not None:
-                epoch, variant, _ = cohorts.keys[row[CELL]]
+            found = cohorts.units.rows.get(data.unit_id)
+            if found is None:
+                found = self._expose(data, at_us, clock, covariates)
+                new = found is not None
+            if found is not None:
+                numbers, head = cohorts.units.numbers, found * self._width
+                epoch, exposed_to, _ = cohorts.keys[numbers[head + CELL]]
                 if epoch != data.epoch:
                     self.tally.foreign += 1
                 else:
-                    late = at_us - row[FIRST_AT] > self._early_us
+                    row, late = found, at_us - numbers[head + FIRST_AT] > self._early_us
                     if late:
-                        set_early_apart(row, self.layout)
-                    flags = row[FLAGS]
-                    if flags & RETURNED and not late and self.layout.early_requests is not None:
-                        row[self.layout.early_requests] += 1
-                    row[REQUESTS] += 1
-                    if variant != data.variant:
-                        flags = row[FLAGS] = flags | CROSSOVER
-                    if not flags & CROSSOVER:
-                        start_us = bucket_start(at_us, clock.now_us or 0)
-        self.activity.given[data.caller, data.variant, data.reason, start_us].append(at_us)
+                        cohorts.flag(row, RETURNED)
+                    if exposed_to != variant:
+                        cohorts.flag(row, CROSSOVER)
+                    if not numbers[head + FLAGS] & CROSSOVER:
+                        start_us = _bucket_start(at_us, clock)
+        group = data.caller, variant, data.reason
+        number = self._given_groups.setdefault(group, len(self._given_groups))
+        self.activity.given += pack_given(row, late, number, at_us, start_us)
         return new
 
-    def answered(
-        self, request: OpenRequest, *, was_missing: bool, status: str, values: RouterValues, clock: PartitionClock
-    ) -> None:
+    def answered(self, request: OpenRequest, data: Outcome, clock: PartitionClock, *, was_missing: bool) -> None:
         """The outcome of an open request came, and agrees with it."""
         self.changed = self.unsaved = True
-        data = request.data
+        given = request.data
         if was_missing:
-            self._count_missing(data, -1)
-        if data.variant is None:
+            self._count_missing(given, -1)
+        variant = given.variant
+        if variant is None:
             return
-        start_us = epoch = None
-        if data.reason == "split":
+        row, late, start_us, analysed = NOWHERE, False, NOWHERE, None
+        if given.reason == "split":
             cohorts = self.cohorts
-            row = cohorts.touch(data.unit_id)
-            if row is None:
+            found = cohorts.units.rows.get(given.unit_id)
+            if found is None:
                 self.tally.too_late += 1
-            elif cohorts.keys[row[CELL]].epoch != data.epoch:
-                self.tally.foreign += 1
             else:
-                flags = row[FLAGS]
-                if not flags & CROSSOVER:
-                    start_us, epoch = bucket_start(request.at_us, clock.now_us or 0), data.epoch
-                cohorts.add_outcome(data.unit_id, row, values)
-                limits = self.layout.limit_values(values) if self.layout.limits else ()
-                if limits:
-                    cohorts.add(data.unit_id, cohorts.units[data.unit_id], limits)
-                # Where the request is late, its assignment has set the early part apart.
-                if flags & RETURNED and request.at_us - row[FIRST_AT] <= self._early_us:
-                    cohorts.add_early(data.unit_id, (*enumerate(values), *limits))
-        self.activity.ended[data.caller, data.variant, status, start_us, epoch].append(values)
+                numbers, head = cohorts.units.numbers, found * self._width
+                epoch = cohorts.keys[numbers[head + CELL]].epoch
+                if epoch != given.epoch:
+                    self.tally.foreign += 1
+                else:
+                    row, late = found, request.at_us - numbers[head + FIRST_AT] > self._early_us
+                    if not numbers[head + FLAGS] & CROSSOVER:
+                        start_us, analysed = _bucket_start(request.at_us, clock), epoch
+        group = given.caller, variant, data.status, analysed
+        number = self._ended_groups.setdefault(group, len(self._ended_groups))
+        self.activity.ended += pack_ended(row, late, number, start_us, *raw_values(data.metrics))
 
     def conflicting(self, request: OpenRequest, *, was_missing: bool) -> None:
         """The outcome of an open request says something else than its assignment."""
@@ -151,32 +153,30 @@ class Book:
     def reported(self, event_id: str, data: Report, values: Values, received_at_us: int, clock: PartitionClock) -> None:
         """A report for a unit that is here, with what of it this experiment declares."""
         self.changed = self.unsaved = True
-        unit_id, request_id, cohorts = data.unit_id, data.request_id, self.cohorts
-        row = cohorts.units[unit_id]
+        request_id, cohorts = data.request_id, self.cohorts
+        row = cohorts.units.rows[data.unit_id]
         if request_id is None:
-            values = values if cohorts.first_report(unit_id, event_id) else []
+            values = values if cohorts.first_report(row, event_id) else []
         else:
             metrics = self.layout.metrics
             values = [
                 (place, value)
                 for place, value in values
-                if cohorts.first_report(unit_id, f"{request_id}\n{metrics[place].name}")
+                if cohorts.first_report(row, f"{request_id}\n{metrics[place].name}")
             ]
         if not values:
             self.tally.duplicates += 1
-        elif self._window_us is not None and received_at_us > row[FIRST_AT] + self._window_us:
+            return
+        age_us = received_at_us - cohorts.first_at_us(row)
+        if self._window_us is not None and age_us > self._window_us:
             self.tally.too_late += 1
-        else:
-            cohorts.touch(unit_id)
-            early = received_at_us - row[FIRST_AT] <= self._early_us
-            if not early:
-                set_early_apart(row, self.layout)
-            cohorts.add(unit_id, row, values)
-            if early and row[FLAGS] & RETURNED:
-                cohorts.add_early(unit_id, values)
-            if not row[FLAGS] & CROSSOVER:
-                start_us = bucket_start(received_at_us, clock.now_us or 0)
-                self.activity.reported(start_us, cohorts.keys[row[CELL]], values)
+            return
+        late = age_us > self._early_us
+        if late:
+            cohorts.flag(row, RETURNED)
+        cohorts.add(row, values, late=late)
+        if not cohorts.flags(row) & CROSSOVER:
+            self.activity.reported(_bucket_start(received_at_us, clock), cohorts.key_of(row), values)
 
     def count(self, why: str, times: int = 1) -> None:
         """Something that does not go into the sums."""
@@ -192,15 +192,24 @@ class Book:
 
     def tick(self, tick: int) -> None:
         """Let go of units whose time is over. What they added stays in the sums."""
-        self.activity.settle()
+        self.settle()
         due = [number for number in self._own_units if number <= tick]
         if due:
             self.cohorts.evict(unit_id for number in due for unit_id in self._own_units.pop(number))
         if not self.gone and self.ended_at_us is not None and expiry_tick(self.ended_at_us, self.keep_us) <= tick:
-            self.cohorts.evict(list(self.cohorts.units))
+            self.cohorts.evict(list(self.cohorts.units.rows))
             self._own_units.clear()
             self.gone = self.unsaved = True
         self.activity.buckets.forget(tick * TICK_US)
+
+    def settle(self) -> None:
+        """Bring rows and sums up to date with what was put aside. When it happens changes nothing."""
+        self.cohorts.settle(self.activity.settle())
+
+    def settle_if_much(self) -> None:
+        """The same once it is worth it: numpy needs many at a time, memory not too many."""
+        if len(self.activity.given) + len(self.activity.ended) > _MUCH:
+            self.settle()
 
     # Questions.
 
@@ -225,13 +234,9 @@ class Book:
             )
         return self.known_values(metrics)
 
-    def epoch_of(self, row: UnitRow) -> int:
-        """The epoch of a unit's cohort."""
-        return self.cohorts.keys[row[CELL]].epoch
-
     def published(self) -> dict[str, Any]:
         """What `PartialData` says of an experiment beside its place."""
-        self.cohorts.settle()
+        self.settle()
         totals, callers = self.activity.published()
         epochs = self.cohorts.published()
         for epoch, variant, histograms in self.activity.histograms.published():
@@ -247,8 +252,7 @@ class Book:
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Rows changed since the last call; keys without the experiment."""
-        self.cohorts.settle()
-        self.activity.settle()
+        self.settle()
         rows = {**self.cohorts.changed_units(), **self.activity.changed_rows()}
         if self.unsaved:
             rows[b""] = json.dumps(self._numbers()).encode()
@@ -265,11 +269,10 @@ class Book:
         for key, value in rows.items():
             if key.startswith((b"b/", b"h/")):
                 self.activity.restore_row(key, value)
-            elif key:
-                self.cohorts.restore_unit(key, value)
-        for unit_id, row in self.cohorts.units.items():
-            if row[FLAGS] & OWN_UNIT:
-                self._will_go(unit_id, row[FIRST_AT])
+        self.cohorts.restore_units(rows)
+        for unit_id, row in self.cohorts.units.rows.items():
+            if self.cohorts.flags(row) & OWN_UNIT:
+                self._will_go(unit_id, self.cohorts.first_at_us(row))
         self.changed, self.unsaved = True, False
 
     def _numbers(self) -> dict[str, Any]:
@@ -283,7 +286,7 @@ class Book:
 
     def _expose(
         self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Iterable[tuple[int, int]]
-    ) -> UnitRow | None:
+    ) -> int | None:
         if self.gone or (data.own_unit and clock.passed(expiry_tick(at_us, self.keep_us))):
             self.tally.too_late += 1
             return None
@@ -304,7 +307,12 @@ class Book:
         if data.variant is None:
             return
         self.activity.missing(data.caller, data.variant, sign)
-        row = self.cohorts.units.get(data.unit_id) if data.reason == "split" else None
-        if row is not None and self.epoch_of(row) == data.epoch:
-            self.cohorts.touch(data.unit_id)
-            row[MISSING] += sign
+        row = self.cohorts.units.rows.get(data.unit_id) if data.reason == "split" else None
+        if row is not None and self.cohorts.key_of(row).epoch == data.epoch:
+            self.cohorts.miss(row, sign)
+
+
+def _bucket_start(at_us: int, clock: PartitionClock) -> int:
+    """Start of the time bucket that holds a time; `NOWHERE` where it is finished: over a day before the clock."""
+    start_us = at_us - at_us % BUCKET_US
+    return start_us if start_us + DAY_US >= (clock.now_us or 0) else NOWHERE

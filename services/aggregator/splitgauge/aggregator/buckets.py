@@ -13,22 +13,12 @@ from splitgauge.aggregator.exact import big
 from splitgauge.aggregator.layout import RowLayout
 from splitgauge.schemas.instants import SECOND_US
 
-__all__ = ["BUCKET_S", "Buckets", "bucket_start"]
+__all__ = ["BUCKET_S", "BUCKET_US", "Buckets"]
 
 BUCKET_S = 60
 """Every bucket is a row of the log for ever, for each partition: 1,440 a day and experiment. Part of FOLD_VERSION."""
 
-_BUCKET_US = BUCKET_S * SECOND_US
-
-
-def bucket_start(at_us: int, now_us: int) -> int | None:
-    """Start of the bucket that holds a time; None where it is finished: over a day before the clock.
-
-    >>> bucket_start(85_000_000, 0), bucket_start(85_000_000, 2 * DAY_US)
-    (60000000, None)
-    """
-    start_us = at_us - at_us % _BUCKET_US
-    return start_us if start_us + DAY_US >= now_us else None
+BUCKET_US = BUCKET_S * SECOND_US
 
 
 class Buckets:

@@ -1,29 +1,33 @@
 """The cohorts of one experiment in one partition: its units, their rows, and the sums of their cells.
 
-A unit belongs for ever to the epoch and variant of its first live split assignment. Rows change with every event; cell
-sums are brought up to date by `settle`, which retracts what touched units had added and adds what they are now. That
-is exact at any time, so when it happens changes nothing. Knows no event and no clock.
+A unit belongs for ever to the epoch and variant of its first live split assignment. What changes rows is put aside;
+`settle` brings rows and cell sums up to date, many at a time: it retracts what the units had added and adds what they
+are now. That is exact at any time, so when it happens changes nothing. Knows no event and no clock.
 """
 
 import json
-from array import array
-from collections.abc import Iterable, MutableSequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from splitgauge.aggregator.duplicates import ReportRing
-from splitgauge.aggregator.exact import stack
-from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, PAIRS, RowLayout, column_of
-from splitgauge.aggregator.sums import CellSums, rows_of
-from splitgauge.aggregator.values import RouterValues
+import numpy as np
+from numpy.typing import NDArray
+
+from splitgauge.aggregator.duplicates import remembered
+from splitgauge.aggregator.exact import EXACT_BELOW, Matrix
+from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, MISSING, RowLayout, column_of
+from splitgauge.aggregator.novelty import RETURNED
+from splitgauge.aggregator.sums import CellSums
+from splitgauge.aggregator.unit_table import UnitTable
 from splitgauge.schemas.instants import to_text
 
-__all__ = ["OWN_UNIT", "CellKey", "Cohorts", "UnitRow"]
+__all__ = ["OWN_UNIT", "CellKey", "Change", "Cohorts"]
 
 OWN_UNIT = 2
 """Flag of a request that is its own unit: its row goes when its time is over, while the experiment runs on."""
 
-UnitRow = MutableSequence[int]
-"""`array("q")`: 8 bytes a number; a list of Python integers once one of its numbers does not fit 64 bits."""
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_HEAD = 3  # cell, first exposure and flags are always those of the matrix
 
 _DAY_TEXT = 10  # YYYY-MM-DD
 
@@ -36,117 +40,131 @@ class CellKey(NamedTuple):
     day: str
 
 
+class Change(NamedTuple):
+    """Values of one column, of many rows. What is late changes only the whole; the rest the early part as well."""
+
+    column: int
+    rows: NDArray[np.int64]
+    values: NDArray[np.int64]
+    late: NDArray[np.int64]
+
+
 class Cohorts:
     """Units and cells."""
 
     def __init__(self, layout: RowLayout, *, by_day: bool) -> None:
         self.layout = layout
-        self.units: dict[str, UnitRow] = {}
+        self.units = UnitTable(layout.width)
         self.keys: list[CellKey] = []
-        self._blank = array("q", bytes(8 * layout.width))
         self._by_day = by_day
         self._numbers: dict[tuple[int, str, str], int] = {}
         self._sums: list[CellSums] = []
-        self._rings: dict[str, ReportRing] = {}
-        # Since the last settling: rows that will be added, and what they had added before.
-        self._touched: dict[str, UnitRow] = {}
-        self._before: list[UnitRow] = []
-        self._any_wide = False
-        self._unsaved: set[str] = set()
-        self._unsaved_rings: set[str] = set()
+        # Rows with a number that does not fit 64 bits, as Python integers; their line in the matrix is out of date.
+        self._wide: dict[int, list[int]] = {}
+        self._early_columns = dict(layout.early_copies)
+        self._largest = {column_of(place) for place, metric in enumerate(layout.metrics) if metric.fold != "sum"}
+        # Since the last settling: (row, value, late) by column; new rows; rows whose early part is to be set apart;
+        # rows and their flags before they changed.
+        self._changes: defaultdict[int, list[tuple[int, int, bool]]] = defaultdict(list)
+        self._new: list[int] = []
+        self._returned: list[int] = []
+        self._flags_before: dict[int, int] = {}
+        self._unsaved: set[int] = set()
+        self._unsaved_reports: set[int] = set()
+        self._removed: dict[str, bool] = {}
 
     def expose(
         self, unit_id: str, cell: tuple[int, str], *, at_us: int, own_unit: bool, covariates: Iterable[tuple[int, int]]
-    ) -> UnitRow:
-        """The unit's first live split assignment, in (epoch, variant). `covariates` as (column, x)."""
-        key = CellKey(*cell, to_text(at_us)[:_DAY_TEXT]) if self._by_day else (*cell, "")
+    ) -> int:
+        """The row of a unit after its first live split assignment, in (epoch, variant). `covariates` as (column, x)."""
+        key = (*cell, to_text(at_us)[:_DAY_TEXT] if self._by_day else "")
         number = self._numbers.get(key)
-        row = self._blank[:]
-        row[CELL] = self._new_cell(CellKey(*key)) if number is None else number
-        row[FIRST_AT] = at_us
+        row = self.units.add(unit_id)
+        numbers, start = self.units.numbers, row * self.layout.width
+        numbers[start + CELL] = self._new_cell(CellKey(*key)) if number is None else number
+        numbers[start + FIRST_AT] = at_us
         if own_unit:
-            row[FLAGS] = OWN_UNIT
+            numbers[start + FLAGS] = OWN_UNIT
         for column, x in covariates:
-            row[column] = x
-        self.units[unit_id] = self._touched[unit_id] = row
+            numbers[start + column] = x
+        self._new.append(row)
         return row
 
-    def touch(self, unit_id: str) -> UnitRow | None:
-        """The unit's row, to be changed: what it has added so far is retracted when it is settled."""
-        row = self._touched.get(unit_id)
-        if row is None:
-            row = self.units.get(unit_id)
-            if row is not None:
-                self._before.append(row[:])
-                self._touched[unit_id] = row
-        return row
+    def key_of(self, row: int) -> CellKey:
+        """The cell of a unit."""
+        return self.keys[self.units.numbers[row * self.layout.width + CELL]]
 
-    def add(self, unit_id: str, row: UnitRow, values: Iterable[tuple[int, int]]) -> None:
-        """Add values, (place of the metric, fixed point), to a touched row, as each metric's fold says."""
+    def first_at_us(self, row: int) -> int:
+        """First exposure of a unit."""
+        return self.units.numbers[row * self.layout.width + FIRST_AT]
+
+    def flags(self, row: int) -> int:
+        """Flags of a unit."""
+        return self.units.numbers[row * self.layout.width + FLAGS]
+
+    def flag(self, row: int, flag: int) -> None:
+        """Set a flag of a unit."""
+        place = row * self.layout.width + FLAGS
+        before = self.units.numbers[place]
+        if not before & flag:
+            self.units.numbers[place] = before | flag
+            self._flags_before.setdefault(row, before)
+            if flag == RETURNED:
+                self._returned.append(row)
+
+    def add(self, row: int, values: Iterable[tuple[int, int]], *, late: bool) -> None:
+        """Put reported values aside: (place of the metric, fixed point)."""
         for place, value in values:
-            row = self._add_value(unit_id, row, column_of(place), self.layout.metrics[place].fold, value)
+            column = column_of(place)
+            self._changes[column].append((row, value, late))
+            self._changes[column + 1].append((row, 1, late))
 
-    def add_early(self, unit_id: str, values: Iterable[tuple[int, int | None]]) -> None:
-        """Add values to the early part of a touched unit that has it apart: those of its goal."""
-        row = self.units[unit_id]
-        for place, value in values:
-            if value is not None and place in self.layout.early:
-                column, fold = self.layout.early[place], self.layout.metrics[place].fold
-                row = self._add_value(unit_id, row, column, fold, value)
+    def miss(self, row: int, times: int) -> None:
+        """Requests of a unit became missing, or (negative) are no longer."""
+        self._changes[MISSING].append((row, times, True))
 
-    def _add_value(self, unit_id: str, row: UnitRow, column: int, fold: str, value: int) -> UnitRow:
-        total = value
-        if fold == "sum":
-            total += row[column]
-        elif row[column + 1]:
-            total = max(total, row[column])
-        try:
-            row[column] = total
-        except OverflowError:
-            row = self._widened(unit_id, row)
-            row[column] = total
-        row[column + 1] += 1
-        return row
-
-    def add_outcome(self, unit_id: str, row: UnitRow, values: RouterValues) -> None:
-        """The same for an outcome: the router's metrics stand first, and all add up."""
-        column = PAIRS
-        for value in values:
-            if value is not None:
-                try:
-                    row[column] += value
-                except OverflowError:
-                    row = self._widened(unit_id, row)
-                    row[column] += value
-                row[column + 1] += 1
-            column += 2
-
-    def first_report(self, unit_id: str, report: str) -> bool:
+    def first_report(self, row: int, report: str) -> bool:
         """Whether the unit has not had this report yet; it is remembered."""
-        ring = self._rings.get(unit_id)
-        if ring is None:
-            ring = self._rings[unit_id] = ReportRing()
-        if not ring.add(report):
+        marks = remembered(self.units.reports[row], report)
+        if marks is None:
             return False
-        self._unsaved_rings.add(unit_id)
+        self.units.reports[row] = marks
+        self._unsaved_reports.add(row)
         return True
 
-    def settle(self) -> None:
-        """Bring the sums up to date."""
-        self._add(self._before, -1)
-        self._add(list(self._touched.values()), 1)
-        self._unsaved.update(self._touched)
-        self._touched.clear()
-        self._before.clear()
+    def settle(self, changes: Iterable[Change] = ()) -> None:
+        """Bring rows and sums up to date with these changes and with what was put aside."""
+        # By column, so that m comes before its d.
+        own = (Change(column, *np.array(self._changes[column]).T) for column in sorted(self._changes))
+        every = [*changes, *own]
+        self._changes.clear()
+        if not every:
+            return
+        is_changed = np.zeros(len(self.units.matrix), dtype=bool)
+        for change in every:
+            is_changed[change.rows] = True
+        rows = np.flatnonzero(is_changed)
+        is_changed[self._new] = False
+        known = is_changed[rows]
+        held = self.units.matrix[rows]
+        self._add(rows[known], self._with_flags_before(rows, held)[known], -1)
+        self._change(rows, held, every)
+        self._add(rows, self.units.matrix[rows], 1)
+        self._unsaved.update(rows.tolist())
+        self._new.clear()
+        self._returned.clear()
+        self._flags_before.clear()
 
     def evict(self, unit_ids: Iterable[str]) -> None:
-        """Let go of units. What they added stays in the sums for ever."""
-        self.settle()
+        """Let go of settled units. What they added stays in the sums for ever."""
         for unit_id in unit_ids:
-            if self.units.pop(unit_id, None) is not None:
-                self._unsaved.add(unit_id)
-                if self._rings.pop(unit_id, None) is not None:
-                    self._unsaved_rings.add(unit_id)
+            row = self.units.rows.get(unit_id)
+            if row is not None:
+                self._removed[unit_id] = bool(self.units.reports[row])
+                self._unsaved.discard(row)
+                self._unsaved_reports.discard(row)
+                self._wide.pop(row, None)
+                self.units.remove(unit_id)
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Settled cells, in the shape of `PartialData.epochs`."""
@@ -169,47 +187,93 @@ class Cohorts:
         self._sums.append(CellSums(self.layout))
         return number
 
-    def _widened(self, unit_id: str, row: UnitRow) -> UnitRow:
-        self._any_wide = True
-        wide = self.units[unit_id] = self._touched[unit_id] = list(row)
-        return wide
+    # Settling.
 
-    def _add(self, rows: list[UnitRow], sign: int) -> None:
-        if self._any_wide:
-            for row in rows:
-                if not isinstance(row, array):
-                    self._sums[row[CELL]].add_row(row, sign)
-            rows = [row for row in rows if isinstance(row, array)]
-        if not rows:
+    def _with_flags_before(self, rows: NDArray[np.int64], held: Matrix) -> Matrix:
+        if not self._flags_before:
+            return held
+        before = held.copy()
+        before[np.searchsorted(rows, list(self._flags_before)), FLAGS] = list(self._flags_before.values())
+        return before
+
+    def _change(self, rows: NDArray[np.int64], held: Matrix, changes: Sequence[Change]) -> None:
+        largest = max(float(held.max(initial=0)), -float(held.min(initial=0)))
+        largest += sum(float(np.abs(change.values).sum(dtype=np.float64)) for change in changes)
+        wide = self._wide.keys() & rows.tolist() if self._wide else ()
+        if not wide and largest < EXACT_BELOW:
+            self._fold_in(self.units.matrix, changes, self._returned)
             return
-        matrix = stack(rows, self.layout.width)
-        cells: list[int] = matrix[:, CELL].tolist()
-        for number in sorted(set(cells)):
-            self._sums[number].add_matrix(rows_of(matrix, number), sign)
+        exact = held.astype(object)
+        for row in wide:
+            exact[np.searchsorted(rows, row), _HEAD:] = self._wide[row][_HEAD:]
+        moved = [change._replace(rows=np.searchsorted(rows, change.rows)) for change in changes]
+        self._fold_in(exact, moved, np.searchsorted(rows, self._returned))
+        for row, numbers in zip(rows.tolist(), exact.tolist(), strict=True):
+            if row in wide or min(numbers) < _INT64_MIN or max(numbers) > _INT64_MAX:
+                self._wide[row] = numbers
+            else:
+                self.units.matrix[row] = numbers
 
-    # Checkpoint: rows of units and rings by themselves, cells with the experiment.
+    def _fold_in(
+        self, matrix: NDArray[Any], changes: Iterable[Change], returned: Sequence[int] | NDArray[np.int64]
+    ) -> None:
+        """Change a matrix, of 64-bit or of Python integers. `returned`: rows whose early part is to be set apart."""
+        # All that they have settled so far is early; what is early and comes now goes to both below.
+        for column, early in self._early_columns.items() if len(returned) else ():
+            matrix[returned, early] = matrix[returned, column]
+        numbers = matrix.reshape(-1)
+        for column, rows, values, late in changes:
+            places = rows * self.layout.width
+            fold = _take_largest if column in self._largest else _add_up
+            fold(numbers, places + column, values)
+            if column in self._early_columns:
+                apart = (matrix[rows, FLAGS] & RETURNED).astype(bool) & (late == 0)
+                fold(numbers, places[apart] + self._early_columns[column], values[apart])
+
+    def _add(self, rows: NDArray[np.int64], matrix: Matrix, sign: int) -> None:
+        wide = self._wide.keys() & rows.tolist() if self._wide else ()
+        if wide:
+            places = np.searchsorted(rows, sorted(wide))
+            for row, head in zip(sorted(wide), matrix[places, :_HEAD].tolist(), strict=True):
+                self._sums[head[CELL]].add_row([*head, *self._wide[row][_HEAD:]], sign)
+            matrix = np.delete(matrix, places, axis=0)
+        for number in np.unique(matrix[:, CELL]).tolist():
+            self._sums[number].add_matrix(matrix[matrix[:, CELL] == number], sign)
+
+    # Checkpoint: rows of units and marks of reports by themselves, cells with the experiment.
 
     def changed_units(self) -> dict[bytes, bytes | None]:
-        """Rows (`u/unit`) and rings (`r/unit`) changed since the last call, settled; None where they are gone."""
-        rows: dict[bytes, bytes | None] = {}
-        for unit_id in self._unsaved:
-            row = self.units.get(unit_id)
-            rows[b"u/" + unit_id.encode()] = None if row is None else _row_bytes(row)
-        for unit_id in self._unsaved_rings:
-            ring = self._rings.get(unit_id)
-            rows[b"r/" + unit_id.encode()] = None if ring is None else ring.to_bytes()
+        """Rows (`u/unit`) and marks (`r/unit`) changed since the last call, settled; None where they are gone."""
+        changed: dict[bytes, bytes | None] = {}
+        for unit_id, had_reports in self._removed.items():
+            changed[b"u/" + unit_id.encode()] = None
+            if had_reports:
+                changed[b"r/" + unit_id.encode()] = None
+        rows, unit_ids, width = list(self._unsaved), self.units.unit_ids, 8 * self.layout.width
+        lines = self.units.matrix[rows].tobytes()  # little-endian everywhere that Splitgauge runs
+        for number, row in enumerate(rows):
+            line = b"q" + lines[number * width : (number + 1) * width]
+            changed[b"u/" + unit_ids[row].encode()] = self._wide_bytes(row) if row in self._wide else line
+        for row in self._unsaved_reports:
+            changed[b"r/" + unit_ids[row].encode()] = self.units.reports[row]
+        self._removed.clear()
         self._unsaved.clear()
-        self._unsaved_rings.clear()
-        return rows
+        self._unsaved_reports.clear()
+        return changed
 
-    def restore_unit(self, key: bytes, value: bytes) -> None:
-        """One of the rows of `changed_units`."""
-        unit_id = key[2:].decode()
-        if key.startswith(b"u/"):
-            row = self.units[unit_id] = _row_from(value)
-            self._any_wide |= not isinstance(row, array)
-        else:
-            self._rings[unit_id] = ReportRing(value)
+    def restore_units(self, saved: Mapping[bytes, bytes]) -> None:
+        """The rows of `changed_units`."""
+        for key, value in saved.items():
+            if key.startswith(b"u/"):
+                row = self.units.add(key[2:].decode())
+                if value[:1] == b"q":
+                    self.units.matrix[row] = np.frombuffer(value, dtype=np.int64, offset=1)
+                else:
+                    self._wide[row] = list(json.loads(value[1:]))
+                    self.units.matrix[row, :_HEAD] = self._wide[row][:_HEAD]
+        for key, value in saved.items():
+            if key.startswith(b"r/"):
+                self.units.reports[self.units.rows[key[2:].decode()]] = value
 
     def numbers(self) -> list[Any]:
         """The cells, for a checkpoint."""
@@ -220,15 +284,15 @@ class Cohorts:
         for epoch, variant, day, numbers in cells:
             self._sums[self._new_cell(CellKey(epoch, variant, day))] = CellSums(self.layout, numbers)
 
+    def _wide_bytes(self, row: int) -> bytes:
+        head = self.units.matrix[row, :_HEAD].tolist()
+        return b"j" + json.dumps([*head, *self._wide[row][_HEAD:]]).encode()
 
-def _row_bytes(row: UnitRow) -> bytes:
-    # Little-endian everywhere that Splitgauge runs; a list is the rare row that does not fit.
-    return b"q" + row.tobytes() if isinstance(row, array) else b"j" + json.dumps(list(row)).encode()
+
+def _add_up(numbers: NDArray[Any], places: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+    np.add.at(numbers, places, values)
 
 
-def _row_from(value: bytes) -> UnitRow:
-    if value[:1] == b"q":
-        row = array("q")
-        row.frombytes(value[1:])
-        return row
-    return list(json.loads(value[1:]))
+def _take_largest(numbers: NDArray[Any], places: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+    numbers[places[numbers[places + 1] == 0]] = _INT64_MIN  # d is 0: there is no value yet, and 0 is none
+    np.maximum.at(numbers, places, values)

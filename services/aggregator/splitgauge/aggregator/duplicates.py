@@ -1,15 +1,15 @@
 """What was seen already (events.md, rule 10). Its sizes are part of FOLD_VERSION: beyond them a repeat counts again.
 
-Owns both memories and their rows in a checkpoint; knows ids only, no event.
+Owns both memories and the ids' rows in a checkpoint; knows ids only, no event.
 """
 
-from collections import deque
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import islice
 
 from msgspec import json
 
-__all__ = ["RECENT_EVENTS", "RECENT_REPORTS", "RecentIds", "ReportRing"]
+__all__ = ["RECENT_EVENTS", "RECENT_REPORTS", "RecentIds", "remembered"]
 
 RECENT_EVENTS = 100_000
 """Ids of router events (assignments, outcomes) that a partition remembers."""
@@ -23,39 +23,50 @@ _MARK_BYTES = 8
 
 
 class RecentIds:
-    """The last `RECENT_EVENTS` ids of a partition, written to a checkpoint in segments of a thousand."""
+    """The last `RECENT_EVENTS` ids of a partition, written to a checkpoint in segments of a thousand.
 
-    __slots__ = ("_forgotten", "_order", "_saved_total", "ids")
+    Attributes:
+        total: how many ids there have been.
+    """
+
+    __slots__ = ("_numbers", "_saved_total", "total")
 
     def __init__(self) -> None:
-        self._order: deque[str] = deque()
-        self.ids: set[str] = set()
-        self._forgotten = 0
+        self.total = 0
         self._saved_total = 0
+        # The how-manieth each id was, in that order. The oldest ones are over already; `forget` lets go of them.
+        self._numbers: dict[str, int] = {}
 
-    @property
-    def total(self) -> int:
-        """How many ids there have been."""
-        return self._forgotten + len(self._order)
+    def holds(self, event_id: str) -> bool:
+        """Whether it is among the last ones."""
+        number = self._numbers.get(event_id)
+        return number is not None and number >= self.total - RECENT_EVENTS
 
     def add(self, event_id: str) -> None:
-        """Remember a new id, and forget the oldest where there are too many."""
-        self.ids.add(event_id)
-        order = self._order
-        order.append(event_id)
-        if len(order) > RECENT_EVENTS:
-            self.ids.discard(order.popleft())
-            self._forgotten += 1
+        """Remember an id that is not held."""
+        numbers, size = self._numbers, len(self._numbers)
+        numbers[event_id] = self.total
+        if len(numbers) == size:  # it was over: now it is the newest
+            del numbers[event_id]
+            numbers[event_id] = self.total
+        self.total += 1
+
+    def forget(self) -> None:
+        """Let go of ids that are over, many at a time: between batches, so that they do not add up."""
+        over = len(self._numbers) - RECENT_EVENTS
+        if over >= RECENT_EVENTS // 8:
+            for event_id in list(islice(self._numbers, over)):
+                del self._numbers[event_id]
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Segments that got ids since the last call, and those of which nothing is remembered any more."""
         rows: dict[bytes, bytes | None] = {}
         saved_oldest = max(0, self._saved_total - RECENT_EVENTS)
-        total, oldest = self.total, self._forgotten
+        total, oldest = self.total, max(0, self.total - RECENT_EVENTS)
         for segment in range(saved_oldest // _SEGMENT, oldest // _SEGMENT):
             rows[_PREFIX + str(segment).encode()] = None
         if total > self._saved_total:
-            ids = list(self._order)
+            ids = list(islice(self._numbers, max(0, len(self._numbers) - RECENT_EVENTS), None))
             first = max(self._saved_total // _SEGMENT, oldest // _SEGMENT)
             for segment in range(first, (total - 1) // _SEGMENT + 1):
                 start = max(0, segment * _SEGMENT - oldest)
@@ -68,34 +79,20 @@ class RecentIds:
         """From the rows of a checkpoint, and how many ids there had been."""
         segments = {int(key[len(_PREFIX) :]): value for key, value in rows.items() if key.startswith(_PREFIX)}
         ids = [event_id for segment in sorted(segments) for event_id in json.decode(segments[segment], type=list[str])]
-        remembered = min(total, RECENT_EVENTS)
-        self._order = deque(ids[len(ids) - remembered :])
-        self.ids = set(self._order)
-        self._forgotten = total - len(self._order)
-        self._saved_total = total
+        oldest = total - min(total, RECENT_EVENTS)
+        self._numbers = {event_id: number for number, event_id in enumerate(ids[oldest - total :], oldest)}
+        self.total = self._saved_total = total
 
 
-class ReportRing:
-    """The last reports of one unit, as 8-byte marks: 2 kB a unit at most, where their ids would take 25."""
+def remembered(marks: bytes, report: str) -> bytes | None:
+    """Marks of a unit's last reports with one more (its id, or request id and metric); None if it is among them.
 
-    __slots__ = ("_marks",)
-
-    def __init__(self, marks: bytes = b"") -> None:
-        self._marks = bytearray(marks)
-
-    def add(self, report: str) -> bool:
-        """Remember a report (its id, or request id and metric). False if it is remembered already."""
-        mark = sha256(report.encode()).digest()[:_MARK_BYTES]
-        place = self._marks.find(mark)
-        while place >= 0:
-            if place % _MARK_BYTES == 0:
-                return False
-            place = self._marks.find(mark, place + 1)
-        self._marks += mark
-        if len(self._marks) > RECENT_REPORTS * _MARK_BYTES:
-            del self._marks[:_MARK_BYTES]
-        return True
-
-    def to_bytes(self) -> bytes:
-        """For a checkpoint."""
-        return bytes(self._marks)
+    A mark has 8 bytes: 2 kB a unit at most, where the reports' ids would take 25.
+    """
+    mark = sha256(report.encode()).digest()[:_MARK_BYTES]
+    place = marks.find(mark)
+    while place >= 0:
+        if place % _MARK_BYTES == 0:
+            return None
+        place = marks.find(mark, place + 1)
+    return (marks + mark)[-RECENT_REPORTS * _MARK_BYTES :]

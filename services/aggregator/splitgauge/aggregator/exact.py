@@ -3,17 +3,15 @@
 Owns how nothing overflows: values and products are split into limbs before they are added up.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from splitgauge.schemas.codec import MAX_SAFE_INTEGER
 
-__all__ = ["EXACT_BELOW", "Matrix", "big", "dots", "stack", "totals"]
+__all__ = ["EXACT_BELOW", "Matrix", "big", "dots", "run_totals", "totals"]
 
 Matrix = NDArray[np.int64]
-"""Unit rows, shape (units, columns)."""
+"""Unit rows, shape (units, columns), or columns of many rows, shape (columns, rows)."""
 
 EXACT_BELOW = 2**61
 """Numbers below this, and the difference of any two of them, can be multiplied by `dots`."""
@@ -27,21 +25,23 @@ def big(value: int) -> int | str:
     return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else str(value)
 
 
-def stack(rows: Sequence[Sequence[int]], width: int) -> Matrix:
-    """Rows of `array("q")` as one matrix, shape (rows, width)."""
-    return np.frombuffer(b"".join(rows), dtype=np.int64).reshape(len(rows), width)  # type: ignore[arg-type]  # array("q") is a buffer, which collections.abc cannot say before Python 3.12
-
-
-def totals(values: Matrix) -> list[int]:
-    """Sums of columns: halves of 32 bits, so that 2^31 rows fit."""
-    high, low = (values >> 32).sum(axis=0).tolist(), (values & (2**32 - 1)).sum(axis=0).tolist()
+def totals(columns: Matrix) -> list[int]:
+    """Sums of columns, a line each: halves of 32 bits, so that 2^31 rows fit."""
+    high, low = (columns >> 32).sum(axis=1).tolist(), (columns & (2**32 - 1)).sum(axis=1).tolist()
     return [(h << 32) + w for h, w in zip(high, low, strict=True)]
 
 
+def run_totals(columns: Matrix, runs: NDArray[np.intp]) -> list[list[int]]:
+    """Per run of rows the sums of columns, a line each; a run goes from its beginning to that of the next."""
+    high = np.add.reduceat(columns >> 32, runs, axis=1).T.tolist()
+    low = np.add.reduceat(columns & (2**32 - 1), runs, axis=1).T.tolist()
+    return [[(h << 32) + w for h, w in zip(*halves, strict=True)] for halves in zip(high, low, strict=True)]
+
+
 def dots(a: Matrix, b: Matrix) -> list[int]:
-    """Sums of products by column, for |a|, |b| <= 2^62."""
-    if float(np.abs(a).max()) * float(np.abs(b).max()) * len(a) < EXACT_BELOW:
-        return [int(total) for total in (a * b).sum(axis=0)]
+    """Sums of products of columns, a line each, for |a|, |b| <= 2^62."""
+    if float(np.abs(a).max()) * float(np.abs(b).max()) * a.shape[1] < EXACT_BELOW:
+        return [int(total) for total in (a * b).sum(axis=1)]
     a1, a0, b1, b0 = a >> _LIMB, a & _LIMB_MASK, b >> _LIMB, b & _LIMB_MASK
     parts = zip(totals(a1 * b1), totals(a1 * b0), totals(a0 * b1), totals(a0 * b0), strict=True)
     return [(hh << 2 * _LIMB) + ((hl + lh) << _LIMB) + ll for hh, hl, lh, ll in parts]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splitgauge.aggregator.layout import RowLayout
 from splitgauge.schemas.tables import runs_of
@@ -41,12 +42,24 @@ class Histograms:
         self._unsaved: set[_Key] = set()
 
     def add(self, epoch: int, variant: str, place: int, values: Iterable[int]) -> None:
-        """Count values (fixed point) of the metric at a place."""
-        key = _Key(epoch, variant, place)
-        aside = self._aside[key]
+        """Count values (fixed point) of the metric at a place, sooner or later."""
+        aside = self._aside[_Key(epoch, variant, place)]
         aside += values
         if len(aside) >= _ENOUGH:
-            self._sort(key, self._aside.pop(key))
+            self.sort(epoch, variant, place, np.array(aside))
+            aside.clear()
+
+    def sort(self, epoch: int, variant: str, place: int, values: NDArray[np.int64]) -> None:
+        """Count values at once."""
+        if not values.size:
+            return
+        # Fixed point stays below 2^53 and scales are whole: the quotient is the float64 nearest to the value.
+        buckets, times = np.unique(bucket_of(values / self._metrics[place].scale), return_counts=True)
+        key = _Key(epoch, variant, place)
+        held = self._held.setdefault(key, {})
+        for bucket, n in zip(buckets.tolist(), times.tolist(), strict=True):
+            held[bucket] = held.get(bucket, 0) + n
+        self._unsaved.add(key)
 
     def published(self) -> Iterable[tuple[int, str, dict[str, list[list[int]]]]]:
         """(epoch, variant, counts by metric), counts as `BucketCounts` stand in JSON."""
@@ -78,14 +91,5 @@ class Histograms:
 
     def _settle(self) -> None:
         for key, values in self._aside.items():
-            if values:
-                self._sort(key, values)
+            self.sort(*key, np.array(values, dtype=np.int64))
         self._aside.clear()
-
-    def _sort(self, key: _Key, values: list[int]) -> None:
-        # Fixed point stays below 2^53 and scales are whole: the quotient is the float64 nearest to the value.
-        buckets = bucket_of(np.array(values, dtype=np.float64) / self._metrics[key.place].scale)
-        held = self._held.setdefault(key, {})
-        for bucket, times in zip(*(column.tolist() for column in np.unique(buckets, return_counts=True)), strict=True):
-            held[bucket] = held.get(bucket, 0) + times
-        self._unsaved.add(key)

@@ -10,9 +10,14 @@ from fractions import Fraction
 from math import floor
 from typing import NamedTuple
 
-from splitgauge.aggregator.values import RouterValues, fixed_point
+import numpy as np
+from numpy.typing import NDArray
+
+from splitgauge.aggregator.exact import Matrix
+from splitgauge.aggregator.observation import FIXED_POINT_LIMIT
+from splitgauge.aggregator.values import fixed_point
 from splitgauge.schemas.experiment import ExperimentSpecification
-from splitgauge.schemas.metric import Metric
+from splitgauge.schemas.metric import ROUTER_METRICS, Metric
 
 __all__ = ["CELL", "FIRST_AT", "FLAGS", "MISSING", "PAIRS", "REQUESTS", "RowLayout", "column_of"]
 
@@ -42,6 +47,7 @@ class RowLayout:
         metrics: all of them, the router's own first.
         places: place of a reported metric by name.
         limits: shares of requests under a limit.
+        request_places: places of what every outcome tells: the router's own, then those of `limits`.
         sketched: places of metrics whose values are kept in histograms.
         denominators: per metric the column of d, `ONE` for each exposed unit, `OTHER - p` for the m of place p.
         caps: per metric the largest total of a unit, None where there is none.
@@ -59,6 +65,7 @@ class RowLayout:
     metrics: tuple[Metric, ...]
     places: Mapping[str, int]
     limits: tuple[Limit, ...]
+    request_places: tuple[int, ...]
     sketched: frozenset[int]
     denominators: tuple[int, ...]
     caps: tuple[int | None, ...]
@@ -91,6 +98,7 @@ class RowLayout:
         goal = names.index(specification.goal.metric)
         other = cls.OTHER - denominators[goal] if denominators[goal] <= cls.OTHER else None
         early = {place: width + 2 * number for number, place in enumerate([goal] if other is None else [goal, other])}
+        limits = tuple(_limits(metrics, names))
         copies = [(column_of(place) + of, column + of) for place, column in early.items() for of in (0, 1)]
         if denominators[goal] == REQUESTS:
             copies.append((REQUESTS, width + len(copies)))
@@ -98,7 +106,8 @@ class RowLayout:
         return cls(
             metrics=metrics,
             places={metric.name: place for place, metric in enumerate(metrics) if metric.reported},
-            limits=tuple(_limits(metrics, names)),
+            limits=limits,
+            request_places=(*range(len(ROUTER_METRICS)), *(limit.place for limit in limits)),
             sketched=frozenset(place for place, metric in enumerate(metrics) if metric.sketched),
             denominators=denominators,
             caps=caps,
@@ -114,13 +123,15 @@ class RowLayout:
             width=width + len(copies),
         )
 
-    def limit_values(self, values: RouterValues) -> list[tuple[int, int]]:
-        """(place, 0 or 1 in fixed point) of the shares under a limit, of one outcome."""
-        return [
-            (place, one if value <= most else 0)
-            for place, source, most, one in self.limits
-            if (value := values[source]) is not None
-        ]
+    def with_limits(self, values: Matrix, present: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.bool_]]:
+        """The columns of outcomes (`values.router_columns`), with those of the shares under a limit after them."""
+        if not self.limits:
+            return values, present
+        sources = [limit.source for limit in self.limits]
+        most = [min(limit.most, FIXED_POINT_LIMIT) for limit in self.limits]
+        ones = [limit.one for limit in self.limits]
+        shares = np.where(values[sources] <= np.array(most)[:, None], np.array(ones)[:, None], 0)
+        return np.vstack([values, shares]), np.vstack([present, present[sources]])
 
     def covariate_values(self, known: Mapping[str, float]) -> list[tuple[int, int]]:
         """(column, x) of a unit, from the covariates of its first assignment. Raises: as `fixed_point`."""

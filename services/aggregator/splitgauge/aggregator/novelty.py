@@ -5,7 +5,7 @@ Owns what is late, the columns of a row that hold the early part, and the sums o
 come the early part is all there is, and its columns are not kept.
 """
 
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from splitgauge.aggregator.clock import DAY_US
 from splitgauge.aggregator.exact import Matrix, dots, totals
-from splitgauge.aggregator.layout import FLAGS, RowLayout
+from splitgauge.aggregator.layout import RowLayout
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.instants import SECOND_US
 
-__all__ = ["EARLY_US", "LATE_FIELDS", "RETURNED", "both_ages", "early_us", "late_sums", "late_terms", "set_early_apart"]
+__all__ = ["EARLY_US", "LATE_FIELDS", "RETURNED", "both_ages", "early_us", "late_sums", "late_terms"]
 
 EARLY_US = 3 * DAY_US
 """What is older than this is late. Part of FOLD_VERSION."""
@@ -44,26 +44,18 @@ def early_us(specification: ExperimentSpecification) -> int:
     return EARLY_US
 
 
-def set_early_apart(row: MutableSequence[int], layout: RowLayout) -> None:
-    """The first time that something late comes of a unit: what there is so far is early."""
-    if not row[FLAGS] & RETURNED:
-        row[FLAGS] |= RETURNED
-        for column, early in layout.early_copies:
-            row[early] = row[column]
-
-
-def late_sums(rows: Matrix, m: NDArray[np.int64], d: NDArray[np.int64], layout: RowLayout) -> list[int]:
-    """`LATE_FIELDS` over rows of returned units, whose goal has m and d."""
-    early_m = _capped(rows[:, layout.early_goal], layout.caps[layout.goal])
+def late_sums(columns: Matrix, m: NDArray[np.int64], d: NDArray[np.int64], layout: RowLayout) -> list[int]:
+    """`LATE_FIELDS` over columns of returned units, whose goal has m and d."""
+    early_m = _capped(columns[layout.early_goal], layout.caps[layout.goal])
     late_m = m - early_m
     if layout.early_denominator is None:
         early_d = late_d = np.ones_like(m)
     else:
-        early_d = _capped(rows[:, layout.early_denominator], layout.early_denominator_cap)
+        early_d = _capped(columns[layout.early_denominator], layout.early_denominator_cap)
         late_d = d - early_d
-    left = np.stack([late_m, late_d, late_m, early_m, early_m, early_d, early_d], axis=1)
-    right = np.stack([late_m, late_d, late_d, late_m, late_d, late_m, late_d], axis=1)
-    return [*totals(left[:, :2]), *dots(left, right)]
+    left = np.stack([late_m, late_d, late_m, early_m, early_m, early_d, early_d])
+    right = np.stack([late_m, late_d, late_d, late_m, late_d, late_m, late_d])
+    return [*totals(left[:2]), *dots(left, right)]
 
 
 def late_terms(row: Sequence[int], m: int, d: int, layout: RowLayout) -> tuple[int, ...]:

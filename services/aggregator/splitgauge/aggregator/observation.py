@@ -5,11 +5,13 @@ for those who write; this is the same contract read five times faster. Fields th
 The structs cannot be part of a cycle, so the garbage collector need not look at them (gc=False).
 """
 
+from math import inf, nextafter
 from typing import Annotated, Literal
 
 import msgspec
 
 from splitgauge.schemas.errors import MalformedError
+from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.schemas.traffic import OutcomeStatus, Reason
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "UNDECODABLE",
     "Assignment",
     "AssignmentEvent",
+    "BoundedMeasured",
     "Measured",
     "Outcome",
     "OutcomeEvent",
@@ -34,7 +37,17 @@ _Count = Annotated[int, msgspec.Meta(gt=-FIXED_POINT_LIMIT, lt=FIXED_POINT_LIMIT
 _Mode = Literal["live", "shadow"]
 
 
-class Measured(msgspec.Struct, gc=False):
+def _bounds(metric: str) -> msgspec.Meta:
+    """Bounds of a value that stays below the limit times its scale, for float64: the first that does not."""
+    scale = ROUTER_METRICS[metric].scale
+    bound = FIXED_POINT_LIMIT / scale
+    while bound * scale >= FIXED_POINT_LIMIT:
+        bound = nextafter(bound, 0)
+    bound = nextafter(bound, inf)
+    return msgspec.Meta(gt=-bound, lt=bound)
+
+
+class Measured(msgspec.Struct, frozen=True, gc=False):
     """What the router measured of one request; None where it was not to be had."""
 
     success: bool | None = None
@@ -44,6 +57,14 @@ class Measured(msgspec.Struct, gc=False):
     cached_input_tokens: _Count | None = None
     output_tokens: _Count | None = None
     cost: float | None = None
+
+
+class BoundedMeasured(Measured, frozen=True, gc=False):
+    """The same where every value is in range."""
+
+    latency_ms: Annotated[float, _bounds("latency_ms")] | None = None
+    ttft_ms: Annotated[float, _bounds("ttft_ms")] | None = None
+    cost: Annotated[float, _bounds("cost")] | None = None
 
 
 class Assignment(msgspec.Struct, gc=False):
@@ -62,7 +83,7 @@ class Assignment(msgspec.Struct, gc=False):
     caller: str | None = None
 
 
-class Outcome(msgspec.Struct, gc=False):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """`outcome.v1`."""
 
     request_id: str
@@ -77,6 +98,10 @@ class Outcome(msgspec.Struct, gc=False):
     variant: str | None = None
     mode: _Mode = "live"
     caller: str | None = None
+
+
+class _BoundedOutcome(Outcome, frozen=True, gc=False):
+    metrics: BoundedMeasured
 
 
 class Report(msgspec.Struct, gc=False):
@@ -100,12 +125,16 @@ class AssignmentEvent(msgspec.Struct, tag_field="type", tag="splitgauge.assignme
     data: Assignment
 
 
-class OutcomeEvent(msgspec.Struct, tag_field="type", tag="splitgauge.outcome.v1", gc=False):
+class OutcomeEvent(msgspec.Struct, tag_field="type", tag="splitgauge.outcome.v1", frozen=True, gc=False):
     """One a request."""
 
     id: str
     source: str
     data: Outcome
+
+
+class _BoundedOutcomeEvent(OutcomeEvent, tag_field="type", tag="splitgauge.outcome.v1", frozen=True, gc=False):
+    data: _BoundedOutcome
 
 
 class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1", gc=False):
@@ -116,8 +145,21 @@ class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1", 
     data: Report
 
 
-decode_observation = msgspec.json.Decoder(AssignmentEvent | OutcomeEvent | ReportEvent).decode
-"""The observation in an event's bytes. Raises `UNDECODABLE`, which `malformed` explains."""
+_decode = msgspec.json.Decoder(AssignmentEvent | _BoundedOutcomeEvent | ReportEvent).decode
+_decode_unbounded = msgspec.json.Decoder(AssignmentEvent | OutcomeEvent | ReportEvent).decode
+
+
+def decode_observation(value: bytes) -> AssignmentEvent | OutcomeEvent | ReportEvent:
+    """The observation in an event's bytes. Raises `UNDECODABLE`, which `malformed` explains.
+
+    What was measured is `BoundedMeasured`, but for an outcome with a value out of range: whether it matters is seen
+    later.
+    """
+    try:
+        return _decode(value)
+    except msgspec.ValidationError:
+        return _decode_unbounded(value)
+
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

@@ -175,7 +175,7 @@ class PartitionFold:
     @property
     def n_units(self) -> int:
         """Units held in memory, over all experiments."""
-        return sum(len(book.cohorts.units) for book in self._state.books.values())
+        return sum(len(book.cohorts.units.rows) for book in self._state.books.values())
 
     @property
     def outside(self) -> int:
@@ -184,6 +184,8 @@ class PartitionFold:
 
     def bucket_events(self) -> list[BucketChange]:
         """Time buckets changed since the last call."""
+        for book in self._state.books.values():
+            book.settle()
         return [
             BucketChange(experiment_id, start, encode(self._bucket(experiment_id, start, variants)))
             for experiment_id, book in self._state.books.items()

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from splitgauge.aggregator.exact import EXACT_BELOW, Matrix, big, dots, totals
-from splitgauge.aggregator.layout import CELL, FLAGS, MISSING, PAIRS, REQUESTS, RowLayout, column_of
+from splitgauge.aggregator.layout import FLAGS, MISSING, PAIRS, REQUESTS, RowLayout, column_of
 from splitgauge.aggregator.novelty import LATE_FIELDS, RETURNED, both_ages, late_sums, late_terms
 from splitgauge.schemas.metric import Metric
 from splitgauge.schemas.tables import SHARE_SCALE
 
-__all__ = ["CROSSOVER", "CellSums", "Row", "rows_of"]
+__all__ = ["CROSSOVER", "CellSums", "Row"]
 
 CROSSOVER = 1
 """Flag of a unit that got two variants under one table: it stays exposed and leaves all sums."""
@@ -26,12 +26,6 @@ _FIELDS: tuple[str, ...] = ("m", "d", "mm", "dd", "md", "x", "xx", "mx", "dx", "
 _BIG_FIELDS = frozenset(_FIELDS) - {"present", "hits", "misses"}
 _HEADER = ("exposed", "units", "crossovers", "requests", "missing", "missing_units")
 _INT64_MAX = 2**63 - 1
-
-
-def rows_of(matrix: Matrix, cell: int) -> Matrix:
-    """The rows of one cell."""
-    rows: Matrix = matrix[matrix[:, CELL] == cell]
-    return rows
 
 
 class CellSums:
@@ -58,13 +52,14 @@ class CellSums:
         if np.abs(analysed[:, PAIRS:]).max(initial=0) >= EXACT_BELOW or analysed[:, PAIRS:].min() < -EXACT_BELOW:
             self._add_units(analysed.tolist(), sign)
             return
-        m, d, x = self._columns(analysed)
+        columns = np.ascontiguousarray(analysed.T)
+        m, d, x = self._columns(columns)
         self._add_fields(_products(m, d, x), sign)
         self._add_fields(_counts(m, d, self._layout.metrics), sign, first=_FIELDS.index("present"))
-        returned = (analysed[:, FLAGS] & RETURNED).nonzero()[0]
+        returned = (columns[FLAGS] & RETURNED).nonzero()[0]
         if len(returned):
             goal = self._layout.goal
-            self._add_late(late_sums(analysed[returned], m[returned, goal], d[returned, goal], self._layout), sign)
+            self._add_late(late_sums(columns[:, returned], m[goal, returned], d[goal, returned], self._layout), sign)
 
     def add_row(self, row: Row, sign: int) -> None:
         """The same for one unit of any size."""
@@ -78,19 +73,22 @@ class CellSums:
         amounts = (exposed, units, exposed - units, requests, missing, missing_units)
         self.header = [held + sign * amount for held, amount in zip(self.header, amounts, strict=True)]
 
-    def _columns(self, rows: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    def _columns(self, columns: Matrix) -> tuple[Matrix, Matrix, Matrix | None]:
         layout = self._layout
-        m = rows[:, [column_of(place) for place in range(len(layout.metrics))]]
-        m = np.minimum(m, [_INT64_MAX if cap is None else min(cap, _INT64_MAX) for cap in layout.caps])
-        d = rows[:, [max(column, 0) for column in layout.denominators]]
-        x = rows[:, [column or 0 for column in layout.covariates]]
+        m = columns[[column_of(place) for place in range(len(layout.metrics))]]
+        for place, cap in enumerate(layout.caps):
+            if cap is not None:
+                np.minimum(m[place], min(cap, _INT64_MAX), out=m[place])
+        d = columns[[max(column, 0) for column in layout.denominators]]
         for place, column in enumerate(layout.denominators):
             if column == layout.ONE:
-                d[:, place] = 1
+                d[place] = 1
             elif column <= layout.OTHER:
-                d[:, place] = m[:, layout.OTHER - column]
-            if layout.covariates[place] is None:
-                x[:, place] = 0
+                d[place] = m[layout.OTHER - column]
+        if not layout.has_covariates:
+            return m, d, None
+        x = columns[[column or 0 for column in layout.covariates]]
+        x[[column is None for column in layout.covariates]] = 0
         return m, d, x
 
     def _add_fields(self, columns: Iterable[list[int]], sign: int, *, first: int = 0) -> None:
@@ -146,27 +144,27 @@ def _requests_of(rows: Matrix) -> tuple[int, int, int]:
     return int(rows[:, REQUESTS].sum()), int(missing.sum()), int((missing > 0).sum())
 
 
-def _products(m: Matrix, d: Matrix, x: Matrix) -> list[list[int]]:
+def _products(m: Matrix, d: Matrix, x: Matrix | None) -> list[list[int]]:
     products = [dots(a, b) for a, b in ((m, m), (d, d), (m, d))]
-    if not x.any():
-        none = [0] * m.shape[1]
+    if x is None:
+        none = [0] * len(m)
         return [totals(m), totals(d), *products, none, none, none, none]
     return [totals(m), totals(d), *products, totals(x), *(dots(a, x) for a in (x, m, d))]
 
 
 def _counts(m: Matrix, d: Matrix, metrics: Sequence[Metric]) -> list[list[int]]:
-    present, hits = (d > 0).sum(axis=0).tolist(), (m > 0).sum(axis=0).tolist()
-    misses = (m < d).sum(axis=0).tolist()
+    present, hits = (d > 0).sum(axis=1).tolist(), (m > 0).sum(axis=1).tolist()
+    misses = (m < d).sum(axis=1).tolist()
     shares = [0] * len(metrics)
     for place, metric in enumerate(metrics):
         if metric.kind == "proportion":
-            ones, of = m[:, place] // metric.scale, d[:, place]
+            ones, of = m[place] // metric.scale, d[place]
             misses[place] = int((ones < of).sum())
             there = of > 0
             ones, of = ones[there], of[there]
             # |ones| <= 2^33 as a rule; beyond, the product with SHARE_SCALE would not fit 64 bits.
             if ones.size and int(ones.max()) < 2**32:
-                shares[place] = sum(totals(((2 * SHARE_SCALE * ones + of) // (2 * of))[:, None]))
+                shares[place] = sum(totals(((2 * SHARE_SCALE * ones + of) // (2 * of))[None]))
             else:
                 shares[place] = sum(_share(one, n) for one, n in zip(ones.tolist(), of.tolist(), strict=True))
     return [present, hits, misses, shares]

@@ -3,7 +3,7 @@
 Owns counts and sums by caller and variant; a variant's totals are the sum over its callers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from splitgauge.aggregator.exact import big
@@ -29,17 +29,16 @@ class Totals:
         self.first_at_us: int | None = None
         self.last_at_us: int | None = None
 
-    def given(self, reason: str, at_us: Sequence[int]) -> None:
-        """Requests were given to the variant at these times."""
-        self.reasons[reason] = self.reasons.get(reason, 0) + len(at_us)
-        first, last = min(at_us), max(at_us)
+    def given(self, reason: str, times: int, first: int, last: int) -> None:
+        """Requests were given to the variant, the first and the last of them at these times."""
+        self.reasons[reason] = self.reasons.get(reason, 0) + times
         self.first_at_us = first if self.first_at_us is None else min(first, self.first_at_us)
         self.last_at_us = last if self.last_at_us is None else max(last, self.last_at_us)
 
-    def ended(self, status: str, times: int, sums: Sequence[tuple[int, int]]) -> None:
-        """Requests ended in this way; (sum, how many) by place among ROUTER_METRICS."""
+    def ended(self, status: str, times: int, sums: Iterable[tuple[int, int, int]]) -> None:
+        """Requests ended in this way; (place among ROUTER_METRICS, sum, how many)."""
         self.statuses[status] = self.statuses.get(status, 0) + times
-        for place, (total, count) in enumerate(sums):
+        for place, total, count in sums:
             self.sums[place] += total
             self.counts[place] += count
 

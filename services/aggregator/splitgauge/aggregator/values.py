@@ -4,20 +4,24 @@ Owns rounding, range and what each kind of metric accepts. A value that does not
 dead letter will carry; it never becomes something else.
 """
 
-from math import isfinite
+from collections.abc import Callable
+from math import isfinite, nan
+from operator import attrgetter
 
+import numpy as np
+from numpy.typing import NDArray
+
+from splitgauge.aggregator.exact import Matrix
 from splitgauge.aggregator.observation import FIXED_POINT_LIMIT, Measured
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.metric import ROUTER_METRICS, Metric
 
-__all__ = ["RouterValues", "fixed_point", "router_values"]
+__all__ = ["check_measured", "fixed_point", "raw_values", "router_columns"]
 
-_MICRO = ROUTER_METRICS["latency_ms"].scale
-_COST_SCALE = ROUTER_METRICS["cost"].scale
-_LIMIT = float(FIXED_POINT_LIMIT)
+_SCALES = np.array([metric.scale for metric in ROUTER_METRICS.values()], dtype=np.float64)[:, None]
+_LATENCY = list(ROUTER_METRICS).index("latency_ms")
 
-RouterValues = tuple[int | None, int | None, int | None, int | None, int | None, int | None, int | None]
-"""Of one outcome, in the order of ROUTER_METRICS."""
+_values: Callable[[Measured], tuple[float | None, ...]] = attrgetter(*ROUTER_METRICS)
 
 
 def fixed_point(value: float, metric: Metric) -> int:
@@ -41,33 +45,33 @@ def fixed_point(value: float, metric: Metric) -> int:
     return _scaled(value, metric.scale, metric.name)
 
 
-def router_values(measured: Measured, *, complete: bool) -> RouterValues:
-    """What counts of an outcome, in the order of ROUTER_METRICS: fixed point, None where there is nothing to count.
+def raw_values(measured: Measured) -> tuple[float, ...]:
+    """What was measured of one outcome, in the order of ROUTER_METRICS; nan where it was not to be had."""
+    values = _values(measured)
+    return tuple([nan if value is None else value for value in values]) if None in values else values
 
-    Latency counts over complete answers only. Raises: ContractError, code `not-finite` or `out-of-range`.
+
+def check_measured(measured: Measured, *, complete: bool) -> None:
+    """Raises: ContractError, code `not-finite` or `out-of-range`, if what counts of an outcome does not fit.
+
+    Latency counts over complete answers only. What was decoded as `BoundedMeasured` fits.
     """
-    success = measured.success
-    latency = measured.latency_ms if complete else None
-    ttft, cost = measured.ttft_ms, measured.cost
-    # `_scaled` is written out: three calls for every outcome are a third of what this costs.
-    if latency is not None:
-        scaled = latency * _MICRO
-        latency = round(scaled) if -_LIMIT < scaled < _LIMIT else _scaled(latency, _MICRO, "latency_ms")
-    if ttft is not None:
-        scaled = ttft * _MICRO
-        ttft = round(scaled) if -_LIMIT < scaled < _LIMIT else _scaled(ttft, _MICRO, "ttft_ms")
-    if cost is not None:
-        scaled = cost * _COST_SCALE
-        cost = round(scaled) if -_LIMIT < scaled < _LIMIT else _scaled(cost, _COST_SCALE, "cost")
-    return (
-        None if success is None else 1 if success else 0,
-        latency,
-        ttft,
-        measured.input_tokens,
-        measured.cached_input_tokens,
-        measured.output_tokens,
-        cost,
-    )
+    floats = (("latency_ms", measured.latency_ms if complete else None), ("ttft_ms", measured.ttft_ms))
+    for name, value in (*floats, ("cost", measured.cost)):
+        if value is not None:
+            _scaled(value, ROUTER_METRICS[name].scale, name)
+
+
+def router_columns(
+    measured: NDArray[np.float64], complete: NDArray[np.bool_]
+) -> tuple[Matrix, NDArray[np.bool_]]:
+    """What counts of outcomes, checked, a line for each of ROUTER_METRICS: fixed point, and where there is anything.
+
+    Latency counts over complete answers only.
+    """
+    present = ~np.isnan(measured)
+    present[_LATENCY] &= complete
+    return np.rint(np.where(present, measured, 0) * _SCALES).astype(np.int64), present
 
 
 def _scaled(value: float, scale: int, name: str) -> int:
