@@ -1,8 +1,8 @@
 """What was given and how it ended, of one experiment: totals by caller and variant, time buckets, and histograms.
 
-Events are first put aside, a few numbers each, and added up column by column when the numbers are wanted: adding up is what
-the fold would otherwise spend most of its time on. When that happens changes nothing. What they change in the rows of
-units comes out as columns, too (`cohort`).
+Events are first put aside, a few numbers each, and added up column by column when the numbers are wanted: adding up is
+what the fold would otherwise spend most of its time on. When that happens changes nothing. What they change in the rows
+of units comes out as columns, too (`cohort`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -131,9 +131,10 @@ class Activity:
         at_us = at_us[order]
         firsts, lasts = np.minimum.reduceat(at_us, runs).tolist(), np.maximum.reduceat(at_us, runs).tolist()
         heads = order[runs]
-        for group, start_us, n, first, last in zip(
+        found: Iterable[tuple[int, int, int, int, int]] = zip(
             groups[heads].tolist(), starts[heads].tolist(), times, firsts, lasts, strict=True
-        ):
+        )
+        for group, start_us, n, first, last in found:
             caller, variant, reason = names[group]
             self._totals_of(caller, variant).given(reason, n, first, last)
             if start_us != NOWHERE:
@@ -147,9 +148,10 @@ class Activity:
         sums = run_totals(values[:, order], runs)
         counts = np.add.reduceat(present[:, order].astype(np.int64), runs, axis=1).T.tolist()
         heads = order[runs]
-        for group, start_us, n, totals, held in zip(
+        found: Iterable[tuple[int, int, int, list[int], list[int]]] = zip(
             groups[heads].tolist(), starts[heads].tolist(), times, sums, counts, strict=True
-        ):
+        )
+        for group, start_us, n, totals, held in found:
             caller, variant, status, _ = names[group]
             of_places = list(zip(places, totals, held, strict=True))
             self._totals_of(caller, variant).ended(status, n, of_places[: len(ROUTER_METRICS)])
@@ -172,9 +174,7 @@ class Activity:
         return totals
 
 
-def _runs(
-    groups: NDArray[np.int64], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], list[int]]:
+def _runs(groups: NDArray[np.int64], starts: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp], list[int]]:
     """An order by group and bucket, where in it each pair begins, and how often it is there."""
     pairs = groups * _LAST_BUCKET + starts // BUCKET_US
     order = pairs.argsort(kind="stable")

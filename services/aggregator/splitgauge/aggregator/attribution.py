@@ -64,14 +64,17 @@ class Attribution:
             self._report(offset, event)
             return
         event_id = event.id if event.source == _ROUTER else f"{event.source}\n{event.id}"
-        if self.recent.holds(event_id):
+        if not self.recent.claim(event_id):
             self._count(event.data.experiment_id, "duplicates")
             return
-        if isinstance(event, AssignmentEvent):
-            self._assignment(event.data, event.time)
-        elif event.data.mode == "live":
-            self._outcome(offset, event)
-        self.recent.add(event_id)
+        try:
+            if isinstance(event, AssignmentEvent):
+                self._assignment(event.data, event.time)
+            elif event.data.mode == "live":
+                self._outcome(offset, event)
+        except ContractError:
+            self.recent.release(event_id)
+            raise
 
     def mark_missing(self) -> None:
         """Count requests whose horizon has passed. Calling it more or less often changes no number."""

@@ -69,7 +69,6 @@ class Cohorts:
         self._new: list[int] = []
         self._returned: list[int] = []
         self._flags_before: dict[int, int] = {}
-        self._unsaved: set[int] = set()
         self._unsaved_reports: set[int] = set()
         self._removed: dict[str, bool] = {}
 
@@ -150,7 +149,7 @@ class Cohorts:
         self._add(rows[known], self._with_flags_before(rows, held)[known], -1)
         self._change(rows, held, every)
         self._add(rows, self.units.matrix[rows], 1)
-        self._unsaved.update(rows.tolist())
+        self.units.changed[rows] = True
         self._new.clear()
         self._returned.clear()
         self._flags_before.clear()
@@ -161,7 +160,6 @@ class Cohorts:
             row = self.units.rows.get(unit_id)
             if row is not None:
                 self._removed[unit_id] = bool(self.units.reports[row])
-                self._unsaved.discard(row)
                 self._unsaved_reports.discard(row)
                 self._wide.pop(row, None)
                 self.units.remove(unit_id)
@@ -234,10 +232,12 @@ class Cohorts:
         wide = self._wide.keys() & rows.tolist() if self._wide else ()
         if wide:
             places = np.searchsorted(rows, sorted(wide))
-            for row, head in zip(sorted(wide), matrix[places, :_HEAD].tolist(), strict=True):
+            heads: list[list[int]] = matrix[places, :_HEAD].tolist()
+            for row, head in zip(sorted(wide), heads, strict=True):
                 self._sums[head[CELL]].add_row([*head, *self._wide[row][_HEAD:]], sign)
             matrix = np.delete(matrix, places, axis=0)
-        for number in np.unique(matrix[:, CELL]).tolist():
+        numbers: list[int] = np.unique(matrix[:, CELL]).tolist()
+        for number in numbers:
             self._sums[number].add_matrix(matrix[matrix[:, CELL] == number], sign)
 
     # Checkpoint: rows of units and marks of reports by themselves, cells with the experiment.
@@ -249,15 +249,15 @@ class Cohorts:
             changed[b"u/" + unit_id.encode()] = None
             if had_reports:
                 changed[b"r/" + unit_id.encode()] = None
-        rows, unit_ids, width = list(self._unsaved), self.units.unit_ids, 8 * self.layout.width
+        rows, unit_ids, width = self.units.changed.nonzero()[0], self.units.unit_ids, 8 * self.layout.width
         lines = self.units.matrix[rows].tobytes()  # little-endian everywhere that Splitgauge runs
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows.tolist()):
             line = b"q" + lines[number * width : (number + 1) * width]
             changed[b"u/" + unit_ids[row].encode()] = self._wide_bytes(row) if row in self._wide else line
         for row in self._unsaved_reports:
             changed[b"r/" + unit_ids[row].encode()] = self.units.reports[row]
         self._removed.clear()
-        self._unsaved.clear()
+        self.units.changed[:] = False
         self._unsaved_reports.clear()
         return changed
 

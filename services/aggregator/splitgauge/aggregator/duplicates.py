@@ -37,19 +37,22 @@ class RecentIds:
         # The how-manieth each id was, in that order. The oldest ones are over already; `forget` lets go of them.
         self._numbers: dict[str, int] = {}
 
-    def holds(self, event_id: str) -> bool:
-        """Whether it is among the last ones."""
-        number = self._numbers.get(event_id)
-        return number is not None and number >= self.total - RECENT_EVENTS
+    def claim(self, event_id: str) -> bool:
+        """Remember an id. False if it is among the last ones already."""
+        total = self.total
+        number = self._numbers.setdefault(event_id, total)
+        if number != total:
+            if number >= total - RECENT_EVENTS:
+                return False
+            del self._numbers[event_id]  # it was over: now it is the newest
+            self._numbers[event_id] = total
+        self.total = total + 1
+        return True
 
-    def add(self, event_id: str) -> None:
-        """Remember an id that is not held."""
-        numbers, size = self._numbers, len(self._numbers)
-        numbers[event_id] = self.total
-        if len(numbers) == size:  # it was over: now it is the newest
-            del numbers[event_id]
-            numbers[event_id] = self.total
-        self.total += 1
+    def release(self, event_id: str) -> None:
+        """Take back the last claim: the event could not be used."""
+        del self._numbers[event_id]
+        self.total -= 1
 
     def forget(self) -> None:
         """Let go of ids that are over, many at a time: between batches, so that they do not add up."""

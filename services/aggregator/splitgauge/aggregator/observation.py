@@ -5,6 +5,7 @@ for those who write; this is the same contract read five times faster. Fields th
 The structs cannot be part of a cycle, so the garbage collector need not look at them (gc=False).
 """
 
+from collections.abc import Callable
 from math import inf, nextafter
 from typing import Annotated, Literal
 
@@ -145,8 +146,9 @@ class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1", 
     data: Report
 
 
-_decode = msgspec.json.Decoder(AssignmentEvent | _BoundedOutcomeEvent | ReportEvent).decode
-_decode_unbounded = msgspec.json.Decoder(AssignmentEvent | OutcomeEvent | ReportEvent).decode
+_Event = AssignmentEvent | OutcomeEvent | ReportEvent
+_decode: Callable[[bytes], _Event] = msgspec.json.Decoder(AssignmentEvent | _BoundedOutcomeEvent | ReportEvent).decode
+_decode_unbounded: Callable[[bytes], _Event] = msgspec.json.Decoder(_Event).decode
 
 
 def decode_observation(value: bytes) -> AssignmentEvent | OutcomeEvent | ReportEvent:

@@ -4,6 +4,8 @@ Owns where a unit's row is, and its memory: a matrix, not an object per unit. Ro
 again. Must not know what the columns mean.
 """
 
+from mmap import mmap
+
 import numpy as np
 
 from splitgauge.aggregator.exact import Matrix
@@ -21,10 +23,11 @@ class UnitTable:
         unit_ids: the unit of each row; empty where there is none.
         reports: marks of the last reports of each row's unit (`duplicates`).
         matrix: the rows, shape (more than there are units, width); where there is no unit, zeros.
+        changed: which rows have changed since somebody last set this to false.
         numbers: the same memory in one line: one number is read or written three times as fast as in the matrix.
     """
 
-    __slots__ = ("_free", "matrix", "numbers", "reports", "rows", "unit_ids", "width")
+    __slots__ = ("_free", "changed", "matrix", "numbers", "reports", "rows", "unit_ids", "width")
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -36,7 +39,7 @@ class UnitTable:
         self.unit_ids: list[str] = []
         self.reports: list[bytes] = []
         self._free: list[int] = []
-        self._use(np.zeros((_FIRST_ROWS, self.width), dtype=np.int64))
+        self._use_memory(_FIRST_ROWS)
 
     def add(self, unit_id: str) -> int:
         """The row of a new unit, all zeros."""
@@ -56,17 +59,20 @@ class UnitTable:
         """Let go of a unit."""
         row = self.rows.pop(unit_id)
         self.unit_ids[row], self.reports[row] = "", b""
-        self.matrix[row] = 0
+        self.matrix[row], self.changed[row] = 0, False
         self._free.append(row)
         if not self.rows:
             self.clear()
 
     def _grow(self) -> None:
-        # Pages that nobody has written to take no memory: doubling costs none.
-        matrix = np.zeros((2 * len(self.matrix), self.width), dtype=np.int64)
-        matrix[: len(self.matrix)] = self.matrix
-        self._use(matrix)
+        matrix, changed = self.matrix, self.changed
+        self._use_memory(2 * len(matrix))
+        self.matrix[: len(matrix)] = matrix
+        self.changed[: len(matrix)] = changed
 
-    def _use(self, matrix: Matrix) -> None:
-        self.matrix = matrix
-        self.numbers = memoryview(matrix.reshape(-1))
+    def _use_memory(self, n_rows: int) -> None:
+        # Anonymous memory: pages that nobody has written to take none, so doubling costs nothing.
+        memory = mmap(-1, 8 * n_rows * self.width)
+        self.numbers = memoryview(memory).cast("q")
+        self.matrix: Matrix = np.frombuffer(memory, dtype=np.int64).reshape(n_rows, self.width)
+        self.changed = np.zeros(n_rows, dtype=bool)

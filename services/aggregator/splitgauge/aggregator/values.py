@@ -7,6 +7,7 @@ dead letter will carry; it never becomes something else.
 from collections.abc import Callable
 from math import isfinite, nan
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ __all__ = ["check_measured", "fixed_point", "raw_values", "router_columns"]
 _SCALES = np.array([metric.scale for metric in ROUTER_METRICS.values()], dtype=np.float64)[:, None]
 _LATENCY = list(ROUTER_METRICS).index("latency_ms")
 
-_values: Callable[[Measured], tuple[float | None, ...]] = attrgetter(*ROUTER_METRICS)
+_values: Callable[[Measured], tuple[Any, ...]] = attrgetter(*ROUTER_METRICS)
 
 
 def fixed_point(value: float, metric: Metric) -> int:
@@ -62,9 +63,7 @@ def check_measured(measured: Measured, *, complete: bool) -> None:
             _scaled(value, ROUTER_METRICS[name].scale, name)
 
 
-def router_columns(
-    measured: NDArray[np.float64], complete: NDArray[np.bool_]
-) -> tuple[Matrix, NDArray[np.bool_]]:
+def router_columns(measured: NDArray[np.float64], complete: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.bool_]]:
     """What counts of outcomes, checked, a line for each of ROUTER_METRICS: fixed point, and where there is anything.
 
     Latency counts over complete answers only.
