@@ -71,8 +71,8 @@ def decisions() -> DecisionHistory:
     return history
 
 
-def observations(requests: int, units: int) -> Iterator[bytes]:
-    """Assignments and outcomes, some in flight at any time, and a report for every fourth request."""
+def observations(requests: int, units: int, *, reports: bool = True) -> Iterator[tuple[int, bytes]]:
+    """Number of the unit and event: assignments and outcomes, and a report for every fourth request."""
     chance = Random(7)
     for number in range(requests):
         at_us = START_US + number * 2_000
@@ -91,9 +91,10 @@ def observations(requests: int, units: int) -> Iterator[bytes]:
             "caller": "app",
         }
         assigned: dict[str, Any] = {**given, "slot": unit % 10_000, "own_unit": False, "covariates": {}}
-        yield _event("assignment", assigned, live_event_id(request, "assignment"), at_us)
-        yield _event("outcome", {**given, **_end(chance, given, at_us)}, live_event_id(request, "outcome"), at_us)
-        if number % 4 == 0:
+        ended = {**given, **_end(chance, given, at_us)}
+        yield unit, _event("assignment", assigned, live_event_id(request, "assignment"), at_us)
+        yield unit, _event("outcome", ended, live_event_id(request, "outcome"), at_us)
+        if reports and number % 4 == 0:
             metrics = {"correct": chance.random() < 0.8}
             reported = {
                 "unit_id": given["unit_id"],
@@ -104,7 +105,7 @@ def observations(requests: int, units: int) -> Iterator[bytes]:
                 "received_at": to_text(at_us + 1_000),
                 "decisions_offset": 3,
             }
-            yield _event("report", reported, report_id_by_token(request, metrics), at_us)
+            yield unit, _event("report", reported, report_id_by_token(request, metrics), at_us)
 
 
 def _end(chance: Random, given: dict[str, Any], at_us: int) -> dict[str, Any]:
@@ -154,43 +155,48 @@ def _event(kind: str, data: dict[str, Any], event_id: str, at_us: int) -> bytes:
     )
 
 
-async def fill(log: SqliteEventLog, requests: int, units: int) -> int:
-    """Write the observations into partition 0. Returns how many there are."""
-    records = [Record(value, None, 0) for value in observations(requests, units)]
+async def fill(log: SqliteEventLog, events: Iterator[tuple[int, bytes]], partitions: int) -> list[int]:
+    """Write the observations, each unit's into its partition. Returns how many each partition has."""
+    records = [Record(value, None, unit % partitions) for unit, value in events]
     for start in range(0, len(records), 5_000):
         await log.append(OBSERVATIONS.name, records[start : start + 5_000])
-    return len(records)
+    return [sum(record.partition == partition for record in records) for partition in range(partitions)]
 
 
-async def batches(log: SqliteEventLog, end: int, take: Callable[[list[StoredRecord]], None]) -> float:
-    """CPU seconds of reading everything and taking each batch."""
+async def batches(log: SqliteEventLog, ends: list[int], take: Callable[[int, list[StoredRecord]], None]) -> float:
+    """CPU seconds of reading all partitions in turns and taking each batch."""
     gc.collect()
     began = time.process_time()
-    position = 0
-    while position < end:
-        records = await log.read(OBSERVATIONS.name, 0, position, limit=BATCH)
-        take(records)
-        position = records[-1].offset + 1
+    positions = [0] * len(ends)
+    while positions != ends:
+        for partition, position in enumerate(positions):
+            if position < ends[partition]:
+                records = await log.read(OBSERVATIONS.name, partition, position, limit=BATCH)
+                take(partition, records)
+                positions[partition] = records[-1].offset + 1
     return time.process_time() - began
 
 
-async def bare(log: SqliteEventLog, end: int) -> float:
+async def bare(log: SqliteEventLog, ends: list[int]) -> float:
     """Read, decode, chain."""
-    digest = ZERO_DIGEST
+    digests = [ZERO_DIGEST] * len(ends)
 
-    def take(records: list[StoredRecord]) -> None:
-        nonlocal digest
+    def take(partition: int, records: list[StoredRecord]) -> None:
+        digest = digests[partition]
         for record in records:
             orjson.loads(record.value)
             digest = chain(digest, record.offset, record.value)
+        digests[partition] = digest
 
-    return await batches(log, end, take)
+    return await batches(log, ends, take)
 
 
-async def folded(log: SqliteEventLog, end: int, history: DecisionHistory, fold: PartitionFold) -> float:
+async def folded(log: SqliteEventLog, ends: list[int], history: DecisionHistory) -> float:
     """Everything the aggregator does."""
+    folds = [PartitionFold(partition) for partition in range(len(ends))]
 
-    def take(records: list[StoredRecord]) -> None:
+    def take(partition: int, records: list[StoredRecord]) -> None:
+        fold = folds[partition]
         result = fold.fold(records, history)
         assert not result.dead_letters
         assert result.behind is None
@@ -198,15 +204,15 @@ async def folded(log: SqliteEventLog, end: int, history: DecisionHistory, fold: 
             fold.partials()
             fold.bucket_events()
 
-    return await batches(log, end, take)
+    return await batches(log, ends, take)
 
 
-async def without_collector(log: SqliteEventLog, end: int, history: DecisionHistory) -> float:
+async def without_collector(log: SqliteEventLog, ends: list[int], history: DecisionHistory) -> float:
     """The same with the garbage collector frozen and off."""
     gc.freeze()
     gc.disable()
     try:
-        return await folded(log, end, history, PartitionFold(0))
+        return await folded(log, ends, history)
     finally:
         gc.enable()
         gc.unfreeze()
@@ -218,7 +224,8 @@ def memory_per_unit() -> float:
     Measured over the second half of 120,000 requests: the memory of recent ids is full by then.
     """
     history = decisions()
-    records = [StoredRecord("o", 0, offset, None, value) for offset, value in enumerate(observations(120_000, 10**9))]
+    events = enumerate(observations(120_000, 10**9))
+    records = [StoredRecord("o", 0, offset, None, value) for offset, (_, value) in events]
     fold = PartitionFold(0)
     half = len(records) // 2
     tracemalloc.start()
@@ -240,29 +247,31 @@ async def run(requests: int, rounds: int) -> int:
     history = decisions()
     gc.freeze()
     gc.set_threshold(*COLLECTION)
-    print(f"{'units':>10} {'events':>9} {'bare us':>8} {'fold us':>8} {'ratio':>6} {'frozen':>7}")
+    print(f"{'units':>10} {'partitions':>10} {'events':>9} {'bare us':>8} {'fold us':>8} {'ratio':>6} {'frozen':>7}")
     worst = 1.0
-    for units in (600, requests // 3, 10**9):
+    for units, partitions in ((600, 1), (requests // 3, 1), (10**9, 1), (200_000, 4)):
         with tempfile.TemporaryDirectory() as folder:
-            log = SqliteEventLog.open(Path(folder), observation_partitions=1)
+            log = SqliteEventLog.open(Path(folder), observation_partitions=partitions)
             try:
-                events = await fill(log, requests, units)
+                # Of the widest row assignments and outcomes only, and as many requests as units.
+                events = observations(units, units, reports=False) if partitions > 1 else observations(requests, units)
+                ends = await fill(log, events, partitions)
                 # In turns, so that whatever else the machine does hits all of them alike.
                 times = [
                     (
-                        await bare(log, events),
-                        await folded(log, events, history, PartitionFold(0)),
-                        await without_collector(log, events, history),
+                        await bare(log, ends),
+                        await folded(log, ends, history),
+                        await without_collector(log, ends, history),
                     )
                     for _ in range(rounds)
                 ]
             finally:
                 await log.close()
         plain, ours, frozen = (min(column) for column in zip(*times, strict=True))
-        per_event = 1e6 / events
+        per_event = 1e6 / sum(ends)
         worst = min(worst, plain / ours)
         print(
-            f"{units:>10} {events:>9} {plain * per_event:>8.2f} {ours * per_event:>8.2f} "
+            f"{units:>10} {partitions:>10} {sum(ends):>9} {plain * per_event:>8.2f} {ours * per_event:>8.2f} "
             f"{plain / ours:>6.2f} {plain / frozen:>7.2f}"
         )
     metrics = len(ROUTER_METRICS) + 1
