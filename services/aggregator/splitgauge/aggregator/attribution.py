@@ -134,7 +134,7 @@ class Attribution:
         data = event.data
         if data.experiment_id not in self.books:
             self._book(data.experiment_id)
-        if not isinstance(data.metrics, BoundedMeasured):
+        if type(data.metrics) is not BoundedMeasured:
             check_measured(data.metrics, complete=data.status == "complete")
         request = self.open.held.get(data.request_id)
         if request is not None:

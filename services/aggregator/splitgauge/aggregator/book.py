@@ -294,7 +294,8 @@ class Book:
             self._will_go(data.unit_id, at_us)
         return self.cohorts.expose(
             data.unit_id,
-            (data.epoch or 0, data.variant or ""),
+            data.epoch or 0,
+            data.variant or "",
             at_us=at_us,
             own_unit=data.own_unit,
             covariates=covariates,

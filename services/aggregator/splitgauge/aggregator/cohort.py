@@ -73,10 +73,17 @@ class Cohorts:
         self._removed: dict[str, bool] = {}
 
     def expose(
-        self, unit_id: str, cell: tuple[int, str], *, at_us: int, own_unit: bool, covariates: Iterable[tuple[int, int]]
+        self,
+        unit_id: str,
+        epoch: int,
+        variant: str,
+        *,
+        at_us: int,
+        own_unit: bool,
+        covariates: Iterable[tuple[int, int]],
     ) -> int:
-        """The row of a unit after its first live split assignment, in (epoch, variant). `covariates` as (column, x)."""
-        key = (*cell, to_text(at_us)[:_DAY_TEXT] if self._by_day else "")
+        """The row of a unit after its first live split assignment, with `covariates` as (column, x)."""
+        key = epoch, variant, to_text(at_us)[:_DAY_TEXT] if self._by_day else ""
         number = self._numbers.get(key)
         row = self.units.add(unit_id)
         numbers, start = self.units.numbers, row * self.layout.width

@@ -45,7 +45,8 @@ class CellSums:
 
     def add_matrix(self, matrix: Matrix, sign: int) -> None:
         """Add (sign 1) or retract (sign -1) units, a row each."""
-        analysed = matrix[matrix[:, FLAGS] & CROSSOVER == 0]
+        crossed = matrix[:, FLAGS] & CROSSOVER
+        analysed = matrix[crossed == 0] if crossed.any() else matrix
         self._add_header(sign, len(matrix), len(analysed), *_requests_of(analysed))
         if not len(analysed):
             return

@@ -4,7 +4,7 @@ Owns where a unit's row is, and its memory: a matrix, not an object per unit. Ro
 again. Must not know what the columns mean.
 """
 
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class UnitTable:
 
     def _use_memory(self, n_rows: int) -> None:
         # Anonymous memory: pages that nobody has written to take none, so doubling costs nothing.
-        memory = mmap(-1, 8 * n_rows * self.width)
+        memory = mmap(-1, 8 * n_rows * self.width, flags=MAP_PRIVATE | MAP_ANONYMOUS)
         self.numbers = memoryview(memory).cast("q")
         self.matrix: Matrix = np.frombuffer(memory, dtype=np.int64).reshape(n_rows, self.width)
         self.changed = np.zeros(n_rows, dtype=bool)
