@@ -34,7 +34,7 @@ from splitgauge.schemas.topics import OBSERVATIONS
 from splitgauge.schemas.workload import Workload
 
 START_US = 1_790_000_000_000_000
-DECLARED = (0, 1, 4, 16)
+DECLARED = (0, 1, 6, 16)
 """Metrics beside the router's own."""
 BATCH = 500
 REPORTED = 1_000
