@@ -11,7 +11,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,13 +51,13 @@ class Up:
         self.url = ""
 
     @classmethod
-    async def start(cls, folder: Path, **settings: object) -> Self:
-        """Start it, ready or not. `settings`: as in the settings file."""
+    async def start(cls, folder: Path, *, command: Sequence[str] = ("up",), **settings: object) -> Self:
+        """Start it, ready or not. `command`: another one that serves. `settings`: as in the settings file."""
         given = {f"SPLITGAUGE_{key.upper()}": str(value) for key, value in settings.items()}
         errors = folder.with_name(f"{folder.name}.errors")
         with errors.open("ab") as written:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "splitgauge.cli", "up", "--data", str(folder)),
+                *(sys.executable, "-m", "splitgauge.cli", *command, "--data", str(folder)),
                 env=os.environ | {"SPLITGAUGE_PORT": "0", "SPLITGAUGE_INSTANCE": "test"} | given,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -68,9 +68,11 @@ class Up:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, folder: Path, **settings: object) -> AsyncGenerator[Self]:
+    async def running(
+        cls, folder: Path, *, command: Sequence[str] = ("up",), **settings: object
+    ) -> AsyncGenerator[Self]:
         """Ready; dead after the block, whatever happens."""
-        up = await cls.start(folder, **settings)
+        up = await cls.start(folder, command=command, **settings)
         try:
             await up.ready()
             yield up

@@ -6,7 +6,7 @@ from splitgauge.cli.failures import EXIT_STATUSES, guarded
 from splitgauge.cli.init_command import init_command
 from splitgauge.cli.log_commands import export_command, import_command, replay_command, tail_command
 from splitgauge.cli.plan_command import plan_command
-from splitgauge.cli.process_commands import demo_command, up_command, version_command
+from splitgauge.cli.process_commands import demo_command, run_command, up_command, version_command
 from splitgauge.cli.report_commands import reports
 from splitgauge.cli.resource_commands import apply_command, experiments, workloads
 
@@ -25,6 +25,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command("up")(up_command)
+    app.command("run")(run_command)
     app.command("demo")(demo_command)
     app.command("init")(init_command)
     app.command("apply")(guarded(apply_command))

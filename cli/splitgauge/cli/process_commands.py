@@ -1,8 +1,8 @@
-"""`splitgauge up`, `demo` and `version`: thin, over the parts that do it."""
+"""`splitgauge up`, `run`, `demo` and `version`: thin, over the parts that do it."""
 
 import platform
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,8 +10,12 @@ from splitgauge.cli.failures import guarded
 from splitgauge.cli.options import AsJson, ConfigFile, DataFolder
 from splitgauge.cli.output import print_json, print_line
 from splitgauge.cli.settings import Settings, load
+from splitgauge.cluster.role import Role
 
-__all__ = ["demo_command", "up_command", "version_command"]
+if TYPE_CHECKING:
+    from splitgauge.router.settings import RouterSettings
+
+__all__ = ["demo_command", "run_command", "up_command", "version_command"]
 
 
 @guarded
@@ -29,12 +33,56 @@ def up_command(
     return _up(settings)
 
 
+@guarded
+def run_command(
+    roles: Annotated[list[Role], typer.Argument(metavar="ROLE...", help="What this process does.")],
+    config: ConfigFile = None,
+    data: DataFolder = None,
+    host: Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False),
+    ] = None,
+) -> int:
+    """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C."""
+    from splitgauge.cluster.server import run
+    from splitgauge.cluster.settings import ClusterSettings
+
+    settings = load(config, data_folder=data, host=host, port=port)
+    return run(
+        ClusterSettings(
+            roles=frozenset(roles),
+            kafka=settings.kafka(),
+            router=_router(settings),
+            instance=settings.instance,
+            postgres=settings.postgres,
+            host=settings.host,
+            port=settings.port,
+            shutdown_s=settings.shutdown_s,
+        )
+    )
+
+
 def _up(settings: Settings) -> int:
     from splitgauge.analyzer.service import AnalyzerSettings
-    from splitgauge.router.settings import RouterSettings
     from splitgauge.standalone import StandaloneSettings, run
 
-    router = RouterSettings(
+    return run(
+        StandaloneSettings(
+            router=_router(settings),
+            analyzer=AnalyzerSettings(instance=settings.instance),
+            host=settings.host,
+            port=settings.port,
+            observation_partitions=settings.observation_partitions,
+            shutdown_s=settings.shutdown_s,
+        )
+    )
+
+
+def _router(settings: Settings) -> "RouterSettings":
+    from splitgauge.router.settings import RouterSettings
+
+    return RouterSettings(
         data_folder=settings.data_folder,
         unit_key=settings.unit_key,
         durability=settings.durability,
@@ -44,16 +92,6 @@ def _up(settings: Settings) -> int:
         request_bytes=settings.request_bytes,
         answer_bytes=settings.answer_bytes,
         instance=settings.instance,
-    )
-    return run(
-        StandaloneSettings(
-            router=router,
-            analyzer=AnalyzerSettings(instance=settings.instance),
-            host=settings.host,
-            port=settings.port,
-            observation_partitions=settings.observation_partitions,
-            shutdown_s=settings.shutdown_s,
-        )
     )
 
 

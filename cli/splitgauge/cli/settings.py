@@ -46,6 +46,9 @@ class Settings(KafkaFields):
         repr=False,
         description="hexadecimal: the key that unit ids are hashed with; else from the data folder",
     )
+    postgres: str | None = Field(
+        default=None, repr=False, description="postgresql://user@host/name, for checkpoints and archive of a cluster"
+    )
     instance: str = Field(default_factory=socket.gethostname, description="who this process is, in its events")
 
 

@@ -1,0 +1,132 @@
+"""The roles that work on the log by themselves, each kept alive on its own: a role without its log or database waits
+and begins again, and says so meanwhile; one that finds the log damaged stays stopped, and says that.
+
+Owns how a role is put together and kept alive. What it does is its service's.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from splitgauge.aggregator.faust_tables import FaustTablesWorker
+from splitgauge.aggregator.fold_group import FoldGroup
+from splitgauge.aggregator.partition_worker import Surroundings
+from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
+from splitgauge.archiver.service import Archiver
+from splitgauge.cluster.role import Role
+from splitgauge.cluster.settings import ClusterSettings
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.port import EventLog
+from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
+from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
+from splitgauge.router.clock import SYSTEM_CLOCK
+from splitgauge.schemas.envelope import SOURCES
+from splitgauge.schemas.errors import ContractError, LogUnavailableError, SplitgaugeError
+
+__all__ = ["BACKGROUND", "KeptRole"]
+
+RETRY_S = 1.0
+"""After a role could not use its log or database."""
+
+Status = Callable[[], Mapping[str, object]]
+Work = Callable[["KeptRole"], Awaitable[None]]
+
+_logger = logging.getLogger(__name__)
+
+
+class KeptRole:
+    """One role of the process, from its start to its stop."""
+
+    def __init__(self, role: Role, log: EventLog, settings: ClusterSettings) -> None:
+        self.role = role
+        self.log = log
+        self.settings = settings
+        self._work = BACKGROUND[role]
+        self._says: Status | None = None
+        self._failure: str | None = None
+
+    def begun(self, says: Status) -> None:
+        """The role is put together; what it says of itself from now on."""
+        self._says, self._failure = says, None
+
+    def status(self) -> Mapping[str, object]:
+        """For `/readyz`."""
+        if self._failure is not None:
+            return {"ready": False, "reason": self._failure}
+        return {"ready": False} if self._says is None else self._says()
+
+    async def run(self) -> None:
+        """Until cancelled, or stopped for good by what it found."""
+        again = True
+        while again:
+            try:
+                await self._work(self)
+            except* LogUnavailableError as group:
+                self._fail(group)
+            except* SplitgaugeError as group:
+                self._fail(group)
+                again = False
+            await asyncio.sleep(RETRY_S if again else 0)
+
+    def _fail(self, group: BaseExceptionGroup[SplitgaugeError]) -> None:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        self._failure = str(first)
+        _logger.error("%s stopped: %s", self.role, first)
+
+
+async def _aggregate(kept: KeptRole) -> None:
+    checkpoints = await PostgresCheckpoints.open(_postgres(kept))
+    try:
+        decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
+        await decisions.catch_up()
+        around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, kept.settings.instance)
+        folds = FoldGroup(around)
+        kept.begun(lambda: {"ready": True, "positions": {str(at): upto for at, upto in folds.positions.items()}})
+        await folds.run()
+    finally:
+        await checkpoints.close()
+
+
+async def _tabulate(kept: KeptRole) -> None:
+    worker = FaustTablesWorker(
+        kept.log, kept.settings.kafka, now_us=SYSTEM_CLOCK.now_us, instance=kept.settings.instance
+    )
+    kept.begun(lambda: {"ready": worker.ready, "partitions": sorted(worker.partitions)})
+    await worker.run()
+
+
+async def _analyze(kept: KeptRole) -> None:
+    analyzer = Analyzer(kept.log, clock=SYSTEM_CLOCK.now_us, settings=AnalyzerSettings(instance=kept.settings.instance))
+    kept.begun(analyzer.status)
+    await analyzer.run()
+
+
+async def _archive(kept: KeptRole) -> None:
+    writer = await ArchiveWriter.open(_postgres(kept))
+    try:
+        archiver = Archiver(kept.log, writer)
+        kept.begun(archiver.status)
+        await archiver.run()
+    finally:
+        await writer.close()
+
+
+def _postgres(kept: KeptRole) -> str:
+    if kept.settings.postgres is None:
+        raise ContractError(
+            f"the {kept.role} needs a database",
+            where="postgres",
+            remedy="Set `postgres` to postgresql://user@host/name",
+        )
+    return kept.settings.postgres
+
+
+BACKGROUND: Mapping[Role, Work] = {
+    Role.AGGREGATOR: _aggregate,
+    Role.TABLES: _tabulate,
+    Role.ANALYZER: _analyze,
+    Role.ARCHIVER: _archive,
+}
+"""The roles that need nobody to ask them anything."""

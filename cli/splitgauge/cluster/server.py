@@ -1,0 +1,104 @@
+"""`splitgauge run ROLE...`: connects to Kafka, starts the roles of this process, answers over HTTP, stops in order.
+
+Every process answers `/healthz` and `/readyz`; with the router the data path as well, with the console the control
+plane. Stopping goes as in one process: the listener closes, what is in flight is answered, what is queued is written,
+the other roles end, then the connections.
+"""
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+import uvloop
+
+from splitgauge.cluster.operators import operators_app
+from splitgauge.cluster.role import Role
+from splitgauge.cluster.roles import BACKGROUND, KeptRole
+from splitgauge.cluster.settings import ClusterSettings
+from splitgauge.console.service import Console, ConsoleSettings, Part
+from splitgauge.eventlog.kafka import KafkaEventLog
+from splitgauge.router.clock import SYSTEM_CLOCK
+from splitgauge.router.service import Router
+from splitgauge.standalone.application import ASGIApp, application
+from splitgauge.standalone.listening import bound, serve
+from splitgauge.standalone.measuring import COLLECTION
+
+__all__ = ["run"]
+
+
+def run(settings: ClusterSettings) -> int:
+    """Until SIGINT or SIGTERM. Returns the exit status.
+
+    Raises: LogUnavailableError, UnknownSubjectError and ConflictError where Kafka or its topics are not as they have to
+        be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
+    """
+    if Role.AGGREGATOR in settings.roles:
+        gc.freeze()
+        gc.set_threshold(*COLLECTION)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: ClusterSettings) -> None:
+    listener = bound(settings.host, settings.port)
+    try:
+        async with _connected(settings) as log, AsyncExitStack() as stack:
+            app = await _started(settings, log, stack)
+            about = f"{', '.join(sorted(settings.roles))} on {settings.kafka.bootstrap}"
+            await serve(app, listener, shutdown_s=settings.shutdown_s, about=about)
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def _connected(settings: ClusterSettings) -> AsyncGenerator[KafkaEventLog]:
+    log = await KafkaEventLog.connect(settings.kafka)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+async def _started(settings: ClusterSettings, log: KafkaEventLog, stack: AsyncExitStack) -> ASGIApp:
+    """All roles, each to be stopped by the stack before those that were started earlier."""
+    parts: dict[str, Part] = {}
+    for role in sorted(settings.roles & BACKGROUND.keys()):
+        kept = KeptRole(role, log, settings)
+        parts[role.value] = kept.status
+        await stack.enter_async_context(_beside(kept))
+    router: Router | None = None
+    if Role.ROUTER in settings.roles:
+        router = await stack.enter_async_context(Router(log, settings.router))
+        parts[Role.ROUTER.value] = router.status
+    rest = await _surface(settings, log, parts, stack)
+    return rest if router is None else application(router.app, rest)
+
+
+async def _surface(
+    settings: ClusterSettings, log: KafkaEventLog, parts: Mapping[str, Part], stack: AsyncExitStack
+) -> ASGIApp:
+    if Role.CONSOLE not in settings.roles:
+        return operators_app(parts)
+    console = Console(
+        log,
+        ConsoleSettings(instance=settings.instance),
+        clock=SYSTEM_CLOCK.now_us,
+        ids=lambda: str(uuid4()),
+        parts=parts,
+    )
+    await console.start()
+    stack.push_async_callback(console.stop)
+    return console.app
+
+
+@asynccontextmanager
+async def _beside(kept: KeptRole) -> AsyncGenerator[None]:
+    task = asyncio.create_task(kept.run(), name=kept.role)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

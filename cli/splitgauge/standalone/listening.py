@@ -1,0 +1,94 @@
+"""Where a process answers over HTTP: the address is taken first, served last, and let go of in order.
+
+Owns the listener and what a stop does to requests in flight. What is answered, others say.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import cast
+
+import uvicorn
+
+from splitgauge.schemas.errors import ConflictError
+
+__all__ = ["bound", "serve"]
+
+_KEEP_ALIVE_S = 75
+"""Longer than clients and proxies keep idle connections, so that it is they who close them, never in mid-request."""
+
+
+async def serve(app: object, listener: socket.socket, *, shutdown_s: float, about: str) -> None:
+    """Answer until SIGINT or SIGTERM, then finish what is in flight. Raises: ConflictError where the address is taken.
+
+    Args:
+        shutdown_s: how long requests in flight may take after a stop is asked for.
+        about: said in brackets when it begins.
+    """
+    config = uvicorn.Config(
+        cast("uvicorn.config.ASGIApplication", app),  # type: ignore[name-defined]
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(shutdown_s)),
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.ask_to_stop)
+    host, port = listener.getsockname()[:2]
+    with _taking(host, port):
+        listener.listen(config.backlog)  # before it is said: whoever reads the line may connect at once
+    sys.stdout.write(f"splitgauge answers on http://{host}:{port} ({about})\n")
+    sys.stdout.flush()
+    await server.serve(sockets=[listener])
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has the address, and does not listen yet. Raises: ConflictError where it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        with _taking(host, port):
+            listener.bind((host, port))
+    except ConflictError:
+        listener.close()
+        raise
+    return listener
+
+
+@contextmanager
+def _taking(host: str, port: int) -> Generator[None]:
+    """Two that bind at the same time learn of each other only when they listen."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConflictError(
+            f"cannot listen on {host}:{port}: {exc.strerror}",
+            where="port",
+            remedy="Stop what listens there, or choose another port (0 takes a free one)",
+            code="address-unavailable",
+        ) from exc
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: it would raise them again at its end, past our order of stopping."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    def ask_to_stop(self) -> None:
+        """Gracefully; asked twice, at once: requests in flight are broken off, and have their outcomes."""
+        if self.should_exit:
+            for task in self.server_state.tasks:
+                task.cancel()
+        self.should_exit = True
