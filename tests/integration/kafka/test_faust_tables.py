@@ -7,7 +7,7 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -154,7 +154,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def running(worker: FaustTablesWorker) -> AsyncIterator[None]:
+async def running(worker: FaustTablesWorker) -> AsyncGenerator[None]:
     """With the worker beside the test, which fails where the worker does."""
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(worker.run())

@@ -1,7 +1,7 @@
 """Workers of stage 1 that share the partitions: whoever folds, in the end partials are those of the plain fold."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fold_stories import START, Decisions, assignment, outcome, stored
@@ -74,7 +74,7 @@ async def started() -> World:
 
 
 @asynccontextmanager
-async def running(group: FoldGroup) -> AsyncIterator[asyncio.Task[None]]:
+async def running(group: FoldGroup) -> AsyncGenerator[asyncio.Task[None]]:
     task = asyncio.create_task(group.run())
     try:
         yield task
