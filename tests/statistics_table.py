@@ -308,6 +308,17 @@ TABLE: dict[str, Row] = {
         },
         by_element=False,
     ),
+    "paired_effect": Row(
+        st.paired_effect,
+        {
+            "n": ([2], "whole"),
+            "sums": ([[6, 2, 10, 2]], "free"),
+            "products": ([[20, 6, 34, 6, 2, 10, 2, 58, 10, 2]], "free"),
+            "scale": (1, "scale"),
+            "d_scale": (1, "scale"),
+        },
+        by_element=False,
+    ),
     "novelty_test": Row(
         st.novelty_test,
         {**_ages("control", 1.0), **_ages("treatment", 1.1), "direction": (1, "direction"), **ALPHA},

@@ -85,6 +85,7 @@ from splitgauge.statistics.novelty import (
     novelty_moments,
     novelty_test,
 )
+from splitgauge.statistics.paired import PAIR_COLUMNS, paired_effect
 from splitgauge.statistics.planning import Remaining, conditional_power, remaining_units, required_units
 from splitgauge.statistics.posterior import BayesDecision, Posterior, bayes_decision, normal_posterior
 from splitgauge.statistics.quantiles import (
@@ -118,6 +119,7 @@ __all__ = [
     "NAN_BUCKET",
     "NOVELTY_COLUMNS",
     "NOVELTY_PRODUCTS",
+    "PAIR_COLUMNS",
     "Adjusted",
     "Arm",
     "Arms",
@@ -205,6 +207,7 @@ __all__ = [
     "novelty_moments",
     "novelty_test",
     "one_sided_sequence",
+    "paired_effect",
     "planned_mean",
     "planned_proportion",
     "proportion_test",
