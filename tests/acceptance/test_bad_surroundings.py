@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def _tables(windows: dict[str, bytes]) -> dict[str, dict[str, object]]:
     return {experiment_id: {name: window[name] for name in TABLES} for experiment_id, window in read.items()}
 
 
-async def refused(folder: Path, **settings: object) -> tuple[int, str]:
+async def refused(folder: Path, **settings: Any) -> tuple[int, str]:
     """Exit status and message of a start that has to fail."""
     up = await Up.start(folder, **settings)
     try:
@@ -111,7 +112,7 @@ async def test_an_address_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def measured_traffic(
-    folder: Path, endpoints: Endpoints, **settings: object
+    folder: Path, endpoints: Endpoints, **settings: Any
 ) -> AsyncGenerator[tuple[Up, Application]]:
     """A running experiment that nothing is decided about, and an application that has used it already."""
     application = Application(seed=1, users=50)

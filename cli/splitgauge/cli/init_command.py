@@ -1,4 +1,4 @@
-"""`splitgauge init`: the topics on Kafka, made and compared with the contract."""
+"""`splitgauge init`: what a cluster needs before its roles start, made and compared with the contract."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -38,8 +38,11 @@ def init_command(
         int | None, typer.Option(min=1, help="Copies that must have an event.", show_default=False)
     ] = None,
 ) -> None:
-    """Create the topics on Kafka, and refuse those that are there and do not fit. May be run again at any time."""
+    """Create the topics on Kafka, and refuse those that are there and do not fit; migrate the database of the setting
+    `postgres`. May be run again at any time, also while older roles run."""
+    from splitgauge.aggregator.changelog import changelog_topic, make_changelog
     from splitgauge.eventlog.kafka_topics import init_topics
+    from splitgauge.eventlog.postgres_migrations import migrate
 
     settings = load(
         config,
@@ -51,7 +54,14 @@ def init_command(
         observation_partitions=observation_partitions,
     )
     plan = settings.topic_plan(observation_partitions=settings.observation_partitions)
-    report = asyncio.run(init_topics(settings.kafka(), plan))
+    kafka, postgres = settings.kafka(), settings.postgres
+
+    async def make() -> tuple["InitReport", list[str]]:
+        report = await init_topics(kafka, plan)
+        await make_changelog(kafka)
+        return report, await migrate(postgres) if postgres is not None else []
+
+    report, migrations = asyncio.run(make())
     if as_json:
         print_json(
             {
@@ -59,16 +69,20 @@ def init_command(
                 "counted_up": {topic: {"from": was, "to": now} for topic, (was, now) in report.counted_up.items()},
                 "unchanged": list(report.unchanged),
                 "partitions": dict(report.partitions),
+                "changelog": changelog_topic(kafka),
+                "migrations": migrations,
             }
         )
     else:
-        _tell(report)
+        _tell(report, migrations)
 
 
-def _tell(report: "InitReport") -> None:
+def _tell(report: "InitReport", migrations: list[str]) -> None:
     for topic in report.created:
         print_line(f"created    {topic}, partitions: {report.partitions[topic]}")
     for topic, (was, now) in report.counted_up.items():
         print_line(f"counted up {topic}, partitions: {was} -> {now}")
     for topic in report.unchanged:
         print_line(f"unchanged  {topic}, partitions: {report.partitions[topic]}")
+    for name in migrations:
+        print_line(f"migrated   {name}")

@@ -91,7 +91,7 @@ async def check_schema(database: Database, *, known: Sequence[Migration] | None 
         raise LogUnavailableError(
             f"the database has not been migrated: {', '.join(one.name for one in missing)}",
             where=database.where,
-            remedy="Migrate it with this version; processes of older versions go on meanwhile",
+            remedy="Run `splitgauge init` of this version; processes of older versions go on meanwhile",
         )
 
 

@@ -11,9 +11,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from cli_harness import CommandLine
 from kafka_broker import broker, fresh_settings, plan
+from postgres_server import PostgresServer
+from splitgauge.aggregator.changelog import make_changelog
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicMisfitError, check_topics, cluster_layout, init_topics
+from splitgauge.eventlog.postgres_migrations import migrations, open_migrated
 from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS, REQUESTS, TOPICS
 
@@ -135,6 +138,23 @@ class TestCommand:
         assert len(first.json["created"]) == len(TOPICS)
         second = line.run(*arguments)
         assert (second.json["created"], second.json["counted_up"]) == ([], {})
+
+    async def test_makes_what_stage_2_and_the_database_need_as_well(
+        self, tmp_path: Path, postgres: PostgresServer
+    ) -> None:
+        settings, address = fresh_settings(), await postgres.make_database(migrated=False)
+        (tmp_path / "splitgauge.toml").write_text(f'postgres = "{address}"\n', encoding="utf-8")
+        arguments = (
+            *("init", "--json", "--bootstrap", broker().bootstrap, "--topic-prefix", settings.topic_prefix),
+            *("--replication", "1", "--min-isr", "1"),
+        )
+        first = await asyncio.to_thread(CommandLine(tmp_path).run, *arguments)
+        assert first.status == 0, first.err
+        assert first.json["migrations"] == [migration.name for migration in migrations()]
+        assert await make_changelog(settings) == first.json["partitions"][settings.topic(PARTIALS.name)]
+        await (await open_migrated(address)).close()
+        second = await asyncio.to_thread(CommandLine(tmp_path).run, *arguments)
+        assert second.json["migrations"] == []
 
     def test_names_what_does_not_fit(self, tmp_path: Path) -> None:
         settings = fresh_settings()
