@@ -40,15 +40,11 @@ class Changes:
         decision = wish(registry, By(self._actor, reason, conditions.revision, conditions.key))
         try:
             judged = await self._decisions.propose(decision, event_id=self._ids(), time_us=self._clock())
-        except StaleRevisionError as exc:
-            raise _lost(exc, conditions) from exc
+        except ConflictError as exc:
+            return _same_or_lost(self._decisions.registry, conditions, exc)
         if judged.refusal is None:
             return _subject(judged.registry, decision)
-        # The same request may have come twice at the same time: then the other one's answer is this one's, too.
-        before = _applied(judged.registry, conditions)
-        if before is not None:
-            return before
-        raise _lost(judged.refusal, conditions) from judged.refusal
+        return _same_or_lost(judged.registry, conditions, judged.refusal)
 
 
 def _applied(registry: Registry, conditions: Conditions) -> WorkloadState | ExperimentState | None:
@@ -63,6 +59,14 @@ def _applied(registry: Registry, conditions: Conditions) -> WorkloadState | Expe
             remedy="Take a new key for a new request",
         )
     return applied.subject
+
+
+def _same_or_lost(registry: Registry, conditions: Conditions, refusal: Exception) -> WorkloadState | ExperimentState:
+    """The same request may have come twice at the same time: then the other one's answer is this one's, too."""
+    before = _applied(registry, conditions)
+    if before is not None:
+        return before
+    raise _lost(refusal, conditions) from refusal
 
 
 def _lost(refusal: Exception, conditions: Conditions) -> ConflictError:
