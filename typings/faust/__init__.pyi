@@ -53,7 +53,7 @@ class App:
     crash_reason: BaseException | None
     @property
     def consumer(self) -> Consumer: ...
-    def __init__(self, id: str, **settings: Any) -> None: ...  # noqa: A002
+    def __init__(self, id: str, **settings: Any) -> None: ...  # noqa: A002 - Faust calls it so
     def topic(
         self,
         *topics: str,
@@ -61,7 +61,7 @@ class App:
         value_serializer: str,
         allow_empty: bool = False,
     ) -> Topic: ...
-    def Table(  # noqa: N802
+    def Table(  # noqa: N802 - Faust calls it so
         self, name: str, *, key_type: type[bytes], value_type: type[bytes], partitions: int
     ) -> Table: ...
     def agent(

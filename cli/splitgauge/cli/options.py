@@ -7,7 +7,18 @@ import typer
 
 from splitgauge.schemas.errors import ContractError
 
-__all__ = ["DEFAULT_URL", "AsJson", "ConfigFile", "DataFolder", "LogSource", "Reason", "Url", "read_numbers"]
+__all__ = [
+    "DEFAULT_URL",
+    "AsJson",
+    "ConfigFile",
+    "DataFolder",
+    "Host",
+    "LogSource",
+    "Port",
+    "Reason",
+    "Url",
+    "read_numbers",
+]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -30,6 +41,10 @@ LogSource = Annotated[
         help="The data folder, an export, or postgresql://... of an archive; else as the settings say.",
         show_default=False,
     ),
+]
+Host = Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False)
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it stands in the log for ever.", show_default=False)]
 

@@ -4,6 +4,7 @@ Owns the options and what is printed; the numbers are `plan_numbers`'s, the pict
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -227,7 +228,7 @@ def _test(plan: Plan, row: PlannedTest) -> dict[str, Any]:
     }
 
 
-def _numbers(values: Any) -> list[float | None]:  # noqa: ANN401 - an array
+def _numbers(values: Iterable[float]) -> list[float | None]:
     return [_number(float(value)) for value in values]
 
 

@@ -10,14 +10,18 @@ import os
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from splitgauge.cli.plan_numbers import Curve, Plan, in_days
 from splitgauge.schemas.errors import ContractError
 
 __all__ = ["draw", "require_matplotlib", "write_file"]
+
+_Axes: TypeAlias = Any
+"""matplotlib's: its keywords have no types, and a strict checker takes nothing of unknown type."""
 
 _COLOURS = {"fixed": "#767676", "asymptotic": "#1f5fbf", "group_sequential": "#c2571a"}
 _DASHES: dict[str, Any] = {"fixed": (0, (5, 2)), "asymptotic": "-", "group_sequential": (0, (1, 1.2))}
@@ -86,7 +90,7 @@ def write_file(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _draw_power(axes: Any, plan: Plan) -> None:  # noqa: ANN401 - matplotlib is not typed
+def _draw_power(axes: _Axes, plan: Plan) -> None:
     unit, words = _effect_unit(plan)
     assumed, farthest = plan.assumptions, 0.0
     for curve in plan.power_curves():
@@ -113,7 +117,7 @@ def _draw_power(axes: Any, plan: Plan) -> None:  # noqa: ANN401 - matplotlib is 
     axes.legend(loc="center right" if assumed.effect > 0 else "center left", frameon=False)
 
 
-def _draw_detectable(axes: Any, plan: Plan) -> None:  # noqa: ANN401 - matplotlib is not typed
+def _draw_detectable(axes: _Axes, plan: Plan) -> None:
     unit, words = _effect_unit(plan)
     planned = abs(plan.assumptions.effect / unit)
     axes.axhline(planned, color="#999999", linewidth=0.8)
@@ -134,7 +138,7 @@ def _draw_detectable(axes: Any, plan: Plan) -> None:  # noqa: ANN401 - matplotli
     axes.legend(loc="upper right", frameon=False)
 
 
-def _line(axes: Any, curve: Curve, x: Any, y: Any) -> None:  # noqa: ANN401 - matplotlib is not typed
+def _line(axes: _Axes, curve: Curve, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
     axes.plot(x, y, label=curve.label, color=_COLOURS[curve.engine], linestyle=_DASHES[curve.engine])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splitgauge.cli.failures import guarded
-from splitgauge.cli.options import AsJson, ConfigFile, DataFolder
+from splitgauge.cli.options import AsJson, ConfigFile, DataFolder, Host, Port
 from splitgauge.cli.output import print_json, print_line
 from splitgauge.cli.settings import Settings, load
 from splitgauge.cluster.role import Role
@@ -22,11 +22,8 @@ __all__ = ["demo_command", "run_command", "up_command", "version_command"]
 def up_command(
     config: ConfigFile = None,
     data: DataFolder = None,
-    host: Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False),
-    ] = None,
+    host: Host = None,
+    port: Port = None,
 ) -> int:
     """Run everything in this process, on the embedded log, until Ctrl-C."""
     settings = load(config, data_folder=data, host=host, port=port)
@@ -38,11 +35,8 @@ def run_command(
     roles: Annotated[list[Role], typer.Argument(metavar="ROLE...", help="What this process does.")],
     config: ConfigFile = None,
     data: DataFolder = None,
-    host: Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False),
-    ] = None,
+    host: Host = None,
+    port: Port = None,
 ) -> int:
     """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C."""
     from splitgauge.cluster.server import run

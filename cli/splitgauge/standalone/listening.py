@@ -7,9 +7,9 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any
 
 import uvicorn
 
@@ -21,15 +21,16 @@ _KEEP_ALIVE_S = 75
 """Longer than clients and proxies keep idle connections, so that it is they who close them, never in mid-request."""
 
 
-async def serve(app: object, listener: socket.socket, *, shutdown_s: float, about: str) -> None:
+async def serve(app: Callable[..., Any], listener: socket.socket, *, shutdown_s: float, about: str) -> None:
     """Answer until SIGINT or SIGTERM, then finish what is in flight. Raises: ConflictError where the address is taken.
 
     Args:
+        app: an ASGI application.
         shutdown_s: how long requests in flight may take after a stop is asked for.
         about: said in brackets when it begins.
     """
     config = uvicorn.Config(
-        cast("uvicorn.config.ASGIApplication", app),  # type: ignore[name-defined]
+        app,
         log_level="warning",
         access_log=False,
         lifespan="off",

@@ -133,7 +133,7 @@ class KafkaMember(ConsumerRebalanceListener):
                 return False
         return True
 
-    async def on_partitions_revoked(self, revoked: AbstractSet[TopicPartition]) -> None:  # noqa: ARG002 - all are, always
+    async def on_partitions_revoked(self, revoked: AbstractSet[TopicPartition]) -> None:  # noqa: ARG002 - the library gives all of them back, whichever it names
         """The group is about to deal anew. A commit under way is waited for: afterwards it would count for others."""
         self._settled.clear()
         async with self._committing:

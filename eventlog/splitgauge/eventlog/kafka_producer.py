@@ -124,9 +124,9 @@ async def _end(producer: AIOKafkaProducer) -> None:
 
 def _give_up(held: Any) -> None:  # noqa: ANN401 - the library's own, without types
     """Settle the batches that a producer holds, and look at the errors that nobody waits for."""
-    queued = [batch for batches in held._batches.values() for batch in batches]  # noqa: SLF001 - as above
-    for batch in (*queued, *held._pending_batches):  # noqa: SLF001 - as above
+    queued = [batch for batches in held._batches.values() for batch in batches]  # noqa: SLF001 - the library has no way to give a batch up
+    for batch in (*queued, *held._pending_batches):  # noqa: SLF001 - the library has no way to give a batch up
         batch.failure(KafkaConnectionError("given up"))
-        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001 - as above
+        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001 - the library has no way to give a batch up
             if not future.cancelled():
                 future.exception()

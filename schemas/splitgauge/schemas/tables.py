@@ -101,7 +101,7 @@ def runs_of(counts: Mapping[int, int]) -> list[list[int]]:
     return runs
 
 
-def _from_runs(value: Any) -> Any:  # noqa: ANN401 - whatever the JSON holds; pydantic judges the rest
+def _from_runs(value: object) -> object:
     if not isinstance(value, list):
         return value
     counts: dict[Any, Any] = {}

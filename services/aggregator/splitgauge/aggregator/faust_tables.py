@@ -200,7 +200,7 @@ def _reported(failed: asyncio.Future[None]) -> Generator[None]:
     """Faust would log an error, and start again behind the event that it came with."""
     try:
         yield
-    except Exception as exc:
+    except Exception as exc:  # whatever it is: it is raised again, here and by who waits for `failed`
         if not failed.done():
             failed.set_exception(exc)
         raise
