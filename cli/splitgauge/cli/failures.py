@@ -14,7 +14,6 @@ import typer
 
 from splitgauge.schemas.errors import LogUnavailableError, SplitgaugeError
 from splitgauge.schemas.problem import problem_of
-from splitgauge.schemas.validation import InvalidError
 
 __all__ = [
     "EXIT_FAILURE",
@@ -86,6 +85,8 @@ def one_line(error: SplitgaugeError) -> str:
 
 def _tell(error: SplitgaugeError, *, as_json: bool) -> None:
     if as_json:
+        from splitgauge.schemas.validation import InvalidError
+
         problem: dict[str, object] = dict(problem_of(error))
         if isinstance(error, InvalidError):
             problem["errors"] = error.errors

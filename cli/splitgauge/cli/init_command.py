@@ -8,7 +8,6 @@ import typer
 from splitgauge.cli.failures import guarded
 from splitgauge.cli.options import AsJson, ConfigFile
 from splitgauge.cli.output import print_json, print_line
-from splitgauge.cli.settings import load
 
 if TYPE_CHECKING:
     from splitgauge.eventlog.kafka_topics import InitReport
@@ -41,6 +40,7 @@ def init_command(
     """Create the topics on Kafka, and refuse those that are there and do not fit; migrate the database of the setting
     `postgres`. May be run again at any time, also while older roles run."""
     from splitgauge.aggregator.changelog import changelog_topic, make_changelog
+    from splitgauge.cli.settings import load
     from splitgauge.eventlog.kafka_topics import init_topics
     from splitgauge.eventlog.postgres_migrations import migrate
 

@@ -9,31 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from splitgauge.cli.documents import read_documents
+from splitgauge.cli.plan_options import KINDS, Options
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.experiment import DAY_S, ExperimentSpecification, Minimum
 from splitgauge.schemas.goal import GroupSequential
 
-__all__ = ["KINDS", "Assumptions", "Options", "assume", "read_split"]
-
-KINDS = ("proportion", "mean", "ratio", "count")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The command line, as it is; None is what was left out."""
-
-    metric_kind: str | None = None
-    baseline: float | None = None
-    effect: float | None = None
-    relative: bool = False
-    variance: float | None = None
-    alpha: float | None = None
-    power: float | None = None
-    split: str | None = None
-    challengers: int | None = None
-    units_per_day: float | None = None
-    requests_per_day: float | None = None
-    requests_per_unit: float | None = None
+__all__ = ["Assumptions", "assume", "read_split"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ import typer
 from splitgauge.cli.failures import guarded
 from splitgauge.cli.options import AsJson, ConfigFile, DataFolder, Host, Port
 from splitgauge.cli.output import print_json, print_line
-from splitgauge.cli.settings import Settings, load
 from splitgauge.cluster.role import Role
 
 if TYPE_CHECKING:
+    from splitgauge.cli.settings import Settings
     from splitgauge.router.settings import RouterSettings
 
 __all__ = ["demo_command", "run_command", "up_command", "version_command"]
@@ -26,6 +26,8 @@ def up_command(
     port: Port = None,
 ) -> int:
     """Run everything in this process, on the embedded log, until Ctrl-C."""
+    from splitgauge.cli.settings import load
+
     settings = load(config, data_folder=data, host=host, port=port)
     return _up(settings)
 
@@ -39,6 +41,7 @@ def run_command(
     port: Port = None,
 ) -> int:
     """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C."""
+    from splitgauge.cli.settings import load
     from splitgauge.cluster.server import run
     from splitgauge.cluster.settings import ClusterSettings
 
@@ -57,7 +60,7 @@ def run_command(
     )
 
 
-def _up(settings: Settings) -> int:
+def _up(settings: "Settings") -> int:
     from splitgauge.analyzer.service import AnalyzerSettings
     from splitgauge.standalone import StandaloneSettings, run
 
@@ -73,7 +76,7 @@ def _up(settings: Settings) -> int:
     )
 
 
-def _router(settings: Settings) -> "RouterSettings":
+def _router(settings: "Settings") -> "RouterSettings":
     from splitgauge.router.settings import RouterSettings
 
     return RouterSettings(

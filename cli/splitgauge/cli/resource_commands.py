@@ -1,20 +1,21 @@
 """`splitgauge apply`, `workloads ...` and `experiments ...`: the control plane from the command line."""
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import quote
 
 import typer
 
-from splitgauge.cli.apply import Applied, apply_document
 from splitgauge.cli.client import Answer, Client, path_of
-from splitgauge.cli.documents import read_documents
 from splitgauge.cli.failures import EXIT_REFUSED, guarded, one_line
 from splitgauge.cli.options import DEFAULT_URL, AsJson, Reason, Url, read_numbers
 from splitgauge.cli.output import print_json, print_line, print_table
 from splitgauge.cli.results_table import print_results
 from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.problem import problem_of
+
+if TYPE_CHECKING:
+    from splitgauge.cli.apply import Applied
 
 __all__ = ["apply_command", "experiments", "workloads"]
 
@@ -43,6 +44,9 @@ def apply_command(
     as_json: AsJson = False,
 ) -> int:
     """Define or change workloads and draft experiments as a file says; what is so already stays untouched."""
+    from splitgauge.cli.apply import apply_document
+    from splitgauge.cli.documents import read_documents
+
     documents = read_documents(file)
     if not documents:
         raise typer.BadParameter(f"{file} holds no document: nothing to apply", param_hint="'-f' / '--file'")
@@ -56,7 +60,7 @@ def apply_command(
     return EXIT_REFUSED if any(result.outcome == "refused" for result in applied) else 0
 
 
-def _applied_json(result: Applied) -> dict[str, Any]:
+def _applied_json(result: "Applied") -> dict[str, Any]:
     document = result.document
     return {
         "place": document.place,
@@ -68,7 +72,7 @@ def _applied_json(result: Applied) -> dict[str, Any]:
     }
 
 
-def _applied_line(result: Applied) -> str:
+def _applied_line(result: "Applied") -> str:
     line = f"{result.document.kind} {result.document.id}: {result.outcome}"
     if result.activated:
         line += ", activated"
