@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "infra" / "postgres"))
 
 from postgres_server import PostgresServer
 from splitgauge.archiver import Archiver, ArchiverSettings

