@@ -22,10 +22,10 @@ import orjson
 
 from router_world import serve
 
-__all__ = ["Answer", "Application", "Endpoints", "Up", "until"]
+__all__ = ["EXPERIMENTS", "OUTCOMES", "Answer", "Application", "Endpoints", "Up", "experiment", "until"]
 
 _ADDRESS = re.compile(rb"http://[^ ]+")
-_DEADLINE_S = 60.0
+_DEADLINE_S = 120.0
 """For whatever is polled: far longer than it takes, on a machine however busy."""
 
 Json = dict[str, Any]
@@ -175,6 +175,9 @@ class Endpoints:
 EXPERIMENTS: dict[str, tuple[str, str]] = {"winning": ("main", "good"), "failing": ("side", "broken")}
 """Experiment -> what it runs on, and the challenger."""
 
+OUTCOMES = {"winning": ("completed", "challenger"), "failing": ("completed", "control")}
+"""Experiment -> status and winner, in the end."""
+
 
 def experiment(experiment_id: str, **fields: object) -> Json:
     """One that decides as soon as the numbers are there: minutes of traffic are seconds in a test."""
@@ -217,6 +220,7 @@ class Application:
     Attributes:
         answers: over HTTP, in the order in which they came.
         accepted: ids of request events for which Splitgauge said 202.
+        reported: tokens of the answers for whose report it said 202.
         broken_off: requests that got no answer at all.
     """
 
@@ -224,6 +228,7 @@ class Application:
     users: int = 400
     answers: list[Answer] = field(default_factory=list[Answer])
     accepted: list[str] = field(default_factory=list[str])
+    reported: list[str] = field(default_factory=list[str])
     broken_off: int = 0
     _number: int = 0
     _chance: random.Random = field(init=False)
@@ -241,10 +246,14 @@ class Application:
                 await _expect(session, f"/api/v1/ab-tests/{experiment_id}/activate", {})
 
     @asynccontextmanager
-    async def sending(self, up: Up, *, senders: int = 8) -> AsyncGenerator[None]:
-        """Traffic in the background: requests over HTTP and as events, and reports for what was answered."""
-        async with aiohttp.ClientSession(up.url) as session:
-            tasks = [asyncio.create_task(self._send(session)) for _ in range(senders)]
+    async def sending(self, up: Up, *, console: Up | None = None, senders: int = 8) -> AsyncGenerator[None]:
+        """Traffic in the background: requests over HTTP and as events, and reports for what was answered.
+
+        `console`: the process that takes events, where that is another one.
+        """
+        events_url = (console or up).url
+        async with aiohttp.ClientSession(up.url) as session, aiohttp.ClientSession(events_url) as events:
+            tasks = [asyncio.create_task(self._send(session, events)) for _ in range(senders)]
             try:
                 yield
             finally:
@@ -289,6 +298,8 @@ class Application:
             if answer.token is not None and answer.status == 200:
                 report = {"token": answer.token, "metrics": {"right": document["right"]}}
                 async with session.post("/api/v1/reports", json=[report]) as response:
+                    if response.status == 202:
+                        self.reported.append(answer.token)
                     await response.read()
         except (aiohttp.ClientError, ConnectionError):
             self.broken_off += 1
@@ -296,10 +307,10 @@ class Application:
             return None
         return answer
 
-    async def _send(self, session: aiohttp.ClientSession) -> None:
+    async def _send(self, session: aiohttp.ClientSession, events: aiohttp.ClientSession) -> None:
         while True:
             if self._chance.random() < 0.1:
-                await self._ask_by_event(session)
+                await self._ask_by_event(events)
             else:
                 await self.ask(session)
 

@@ -4,6 +4,8 @@ Whatever crashed, restarted or came twice on the live path, its windows, registr
 what stands here. Reads any event log; writes nothing.
 """
 
+from typing import Any
+
 from splitgauge.aggregator.partition_fold import PartitionFold
 from splitgauge.aggregator.table_events import read_table_event
 from splitgauge.aggregator.tables import window_of
@@ -15,7 +17,6 @@ from splitgauge.schemas.tables import PartialData
 from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, WINDOWS
 
 __all__ = [
-    "TABLES",
     "accepted_looks",
     "decisions_in",
     "ends_of",
@@ -24,12 +25,12 @@ __all__ = [
     "plain_window",
     "plain_windows",
     "positions_of",
+    "tables_in",
 ]
 
 Positions = dict[int, int]
 
-TABLES = ("epochs", "totals", "callers", "counts")
-"""What a window says beside where it stands. An experiment is not published again where only others' events came."""
+_TABLES = ("epochs", "totals", "callers", "counts")
 
 
 async def events_in(log: EventLog, topic: str) -> list[StoredRecord]:
@@ -76,6 +77,12 @@ async def newest_windows(log: EventLog) -> dict[str, bytes]:
 def positions_of(window: bytes) -> Positions:
     """Where a published window stands."""
     return {int(partition): upto for partition, upto in decode(window)["positions"].items()}
+
+
+def tables_in(windows: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    """What windows say beside where they stand: one is not published again where only others' events came."""
+    read = {experiment_id: decode(window) for experiment_id, window in windows.items()}
+    return {experiment_id: {name: window[name] for name in _TABLES} for experiment_id, window in read.items()}
 
 
 async def plain_windows(log: EventLog) -> dict[str, bytes]:

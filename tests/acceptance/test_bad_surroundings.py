@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from pipeline_harness import Application, Endpoints, Up, experiment, until
-from plain_fold import TABLES, accepted_looks, events_in, newest_windows, plain_windows
+from plain_fold import accepted_looks, events_in, newest_windows, plain_windows, tables_in
 from splitgauge.audit import FindingKind, replay
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.router.spool import FILE_NAME as SPOOL
-from splitgauge.schemas.codec import decode
 from splitgauge.schemas.envelope import Envelope, parse
 from splitgauge.schemas.topics import OBSERVATIONS
 
@@ -53,7 +52,7 @@ async def expect_consistent(folder: Path) -> None:
     async def settled() -> bool:
         log = SqliteEventLog.open_readonly(folder)
         try:
-            return _tables(await newest_windows(log)) == _tables(await plain_windows(log))
+            return tables_in(await newest_windows(log)) == tables_in(await plain_windows(log))
         finally:
             await log.close()
 
@@ -63,11 +62,6 @@ async def expect_consistent(folder: Path) -> None:
         assert (await replay(log)).findings == []
     finally:
         await log.close()
-
-
-def _tables(windows: dict[str, bytes]) -> dict[str, dict[str, object]]:
-    read = {experiment_id: decode(window) for experiment_id, window in windows.items()}
-    return {experiment_id: {name: window[name] for name in TABLES} for experiment_id, window in read.items()}
 
 
 async def refused(folder: Path, **settings: Any) -> tuple[int, str]:

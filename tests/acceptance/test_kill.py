@@ -16,26 +16,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_harness import EXPERIMENTS, Application, Endpoints, Up, experiment, until
+from pipeline_harness import EXPERIMENTS, OUTCOMES, Application, Endpoints, Up, experiment, until
 from plain_fold import (
-    TABLES,
     decisions_in,
-    events_in,
     newest_windows,
     plain_window,
     plain_windows,
     positions_of,
+    tables_in,
 )
+from promises import all_answered, expect_promises_kept
 from splitgauge.audit import replay
 from splitgauge.eventlog.port import EventLog
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.router.key_file import load_or_create
-from splitgauge.router.token import TokenSigner
-from splitgauge.schemas.codec import decode
-from splitgauge.schemas.envelope import Envelope, parse
-from splitgauge.schemas.identifiers import request_id_from_log
-from splitgauge.schemas.topics import OBSERVATIONS, RESPONSES
 
 _FIRST, _, _LAST = os.environ.get("SPLITGAUGE_KILL_SEEDS", "1-2").partition("-")
 SEEDS = range(int(_FIRST), int(_LAST or _FIRST) + 1)
@@ -44,7 +39,6 @@ SOON_S = (0.05, 1.5)
 LATE_S = (5.2, 6.5)
 """The last kill of a seed: behind the folds' first checkpoints, which come after 5 s."""
 REQUESTS_AFTERWARDS = 200
-OUTCOMES = {"winning": ("completed", "challenger"), "failing": ("completed", "control")}
 
 
 @pytest.mark.timeout(600)
@@ -70,7 +64,8 @@ async def test_killed_again_and_again_it_loses_nothing_that_was_promised(tmp_pat
     try:
         await _expect_sound(log)
         await _expect_windows_of_the_plain_fold(log)
-        await _expect_every_promise_kept(log, folder, application, strict=durability == "strict")
+        assert len(application.answers) > REQUESTS_AFTERWARDS
+        await expect_promises_kept(log, application, load_or_create(folder), strict=durability == "strict")
     finally:
         await log.close()
 
@@ -101,12 +96,9 @@ async def _settled(folder: Path, application: Application) -> bool:
     """Request events all answered, and the newest windows as far as the plain fold."""
     log = SqliteEventLog.open_readonly(folder)
     try:
-        answered = {
-            decode(record.value)["data"]["caller_request_id"] for record in await events_in(log, RESPONSES.name)
-        }
-        if not answered >= set(application.accepted):
+        if not await all_answered(log, application):
             return False
-        return _tables(await newest_windows(log)) == _tables(await plain_windows(log))
+        return tables_in(await newest_windows(log)) == tables_in(await plain_windows(log))
     finally:
         await log.close()
 
@@ -146,36 +138,4 @@ async def _expect_windows_of_the_plain_fold(log: EventLog) -> None:
     assert windows.keys() == EXPERIMENTS.keys()
     for experiment_id, window in windows.items():
         assert window == await plain_window(log, experiment_id, positions_of(window))
-    assert _tables(windows) == _tables(await plain_windows(log))
-
-
-def _tables(windows: dict[str, bytes]) -> dict[str, dict[str, object]]:
-    read = {experiment_id: decode(window) for experiment_id, window in windows.items()}
-    return {experiment_id: {name: window[name] for name in TABLES} for experiment_id, window in read.items()}
-
-
-async def _expect_every_promise_kept(log: EventLog, folder: Path, application: Application, *, strict: bool) -> None:
-    events = [parse(record.value) for record in await events_in(log, OBSERVATIONS.name)]
-    assigned = _by_request(events, "assignment")
-    ended = _by_request(events, "outcome")
-    assert all(len(ids) == 1 for ids in [*assigned.values(), *ended.values()]), "one id for each request"
-    assert ended.keys() <= assigned.keys()
-
-    tokens = TokenSigner(load_or_create(folder).derive("token"))
-    answered = [tokens.verify(answer.token).request_id for answer in application.answers if answer.token is not None]
-    assert len(set(answered)) == len(answered) > REQUESTS_AFTERWARDS
-    assert set(answered) <= assigned.keys()
-    by_event = {request_id_from_log("/test/app", event_id) for event_id in application.accepted}
-    assert by_event
-    assert by_event <= ended.keys()
-    if strict:
-        assert set(answered) <= ended.keys()
-
-
-def _by_request(events: list[Envelope], kind: str) -> dict[str, set[str]]:
-    """Request id -> ids of its events of a kind: a repeated event counts once."""
-    found: dict[str, set[str]] = {}
-    for event in events:
-        if event.type == f"splitgauge.{kind}.v1":
-            found.setdefault(event.data["request_id"], set()).add(event.id)
-    return found
+    assert tables_in(windows) == tables_in(await plain_windows(log))

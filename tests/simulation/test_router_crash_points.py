@@ -12,14 +12,13 @@ import orjson
 import pytest
 
 from faults import Crash, Crashed, FaultyEventLog
-from plain_fold import TABLES, plain_windows
+from plain_fold import plain_windows, tables_in
 from router_world import NOW_US, Decider, events_of, observations, produce, specification, until, workload
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.router.clock import Clock
 from splitgauge.router.service import Router
 from splitgauge.router.settings import RouterSettings
 from splitgauge.router.upstream import Answer, Call
-from splitgauge.schemas.codec import decode
 from splitgauge.schemas.identifiers import request_id_from_log
 from splitgauge.schemas.topics import DEAD_LETTERS, REPORTS, REQUESTS, RESPONSES
 
@@ -98,9 +97,10 @@ class World:
 
     async def tables(self) -> dict[str, object]:
         """The experiment's numbers; what came twice is counted apart."""
-        window = decode((await plain_windows(self.log))["e1"])
-        assert window["counts"].pop("duplicates") >= 0
-        return {name: window[name] for name in TABLES}
+        [tables] = tables_in(await plain_windows(self.log)).values()
+        counts: dict[str, int] = tables["counts"]
+        assert counts.pop("duplicates") >= 0
+        return tables
 
 
 async def expect_everything_once(world: World) -> None:
