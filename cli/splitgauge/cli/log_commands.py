@@ -1,22 +1,26 @@
-"""`splitgauge tail`, `export`, `import`, `replay`: the log itself, from its data folder, an export or an archive.
+"""`splitgauge tail`, `export`, `import`, `replay`: the log itself: a data folder, Kafka, an export or an archive.
 
 Reading needs no server and disturbs none: the folder of a running `splitgauge up` is opened read-only.
 """
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splitgauge.cli.failures import guarded
-from splitgauge.cli.options import AsJson, ConfigFile, DataFolder, LogSource
+from splitgauge.cli.options import LOG_SOURCES, AsJson, ConfigFile, DataFolder, LogSource
 from splitgauge.schemas.errors import UnknownSubjectError
 from splitgauge.schemas.topics import TOPICS
+
+if TYPE_CHECKING:
+    from splitgauge.eventlog.kafka_settings import KafkaSettings
 
 __all__ = ["export_command", "import_command", "replay_command", "tail_command"]
 
 _PREFIX = "splitgauge."
+_KAFKA = "kafka"
 ExportFile = Annotated[Path, typer.Argument(help="A file of JSON lines.", metavar="FILE")]
 
 
@@ -69,10 +73,7 @@ def import_command(
 def replay_command(
     source: Annotated[
         str | None,
-        typer.Argument(
-            help="A data folder, an export, or postgresql://... of an archive; else the data folder of the settings.",
-            show_default=False,
-        ),
+        typer.Argument(help=f"The log: {LOG_SOURCES}.", show_default=False),
     ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -83,9 +84,14 @@ def replay_command(
     return asyncio.run(replay(_source(source, config), as_json=as_json))
 
 
-def _source(named: str | None, config: Path | None) -> str:
-    """What was named, else the data folder of the settings."""
-    return named if named is not None else str(_folder(None, config))
+def _source(named: str | None, config: Path | None) -> "str | KafkaSettings":
+    """What was named, else as the settings say: Kafka where they have one, the data folder where not."""
+    from splitgauge.cli.settings import load
+
+    if named not in (None, _KAFKA):
+        return named
+    settings = load(config)
+    return settings.kafka() if named or settings.kafka_bootstrap else str(settings.data_folder)
 
 
 def _folder(data: Path | None, config: Path | None) -> Path:

@@ -14,6 +14,7 @@ from splitgauge.cli.failures import EXIT_FAILURE
 from splitgauge.cli.output import print_json, print_line, progress
 from splitgauge.eventlog.jsonl import EXPORTED, export_log, import_log
 from splitgauge.eventlog.jsonl_log import JsonlEventLog
+from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.eventlog.postgres_address import is_address
 from splitgauge.eventlog.sqlite import SqliteEventLog
@@ -24,7 +25,7 @@ from splitgauge.schemas.errors import LogUnavailableError, MalformedError
 __all__ = ["export", "import_into", "replay", "tail"]
 
 
-async def tail(source: str, topic: str, *, count: int, follow: bool, as_json: bool) -> None:
+async def tail(source: str | KafkaSettings, topic: str, *, count: int, follow: bool, as_json: bool) -> None:
     """The newest events of a topic, and each new one where they are to be followed."""
     async with _opened(source) as log:
         bounds = await log.bounds(topic)
@@ -44,7 +45,7 @@ async def tail(source: str, topic: str, *, count: int, follow: bool, as_json: bo
                     _print_event(record, as_json=as_json)
 
 
-async def export(source: str, file: Path, topics: Sequence[str] | None, *, as_json: bool) -> None:
+async def export(source: str | KafkaSettings, file: Path, topics: Sequence[str] | None, *, as_json: bool) -> None:
     """None: all that is kept for ever."""
     async with _opened(source) as log:
         with progress("exporting") as advance:
@@ -59,7 +60,7 @@ def import_into(folder: Path, file: Path, *, as_json: bool) -> None:
     _print_counts(counts, f"imported into {folder}", as_json=as_json)
 
 
-async def replay(source: str, *, as_json: bool) -> int:
+async def replay(source: str | KafkaSettings, *, as_json: bool) -> int:
     """The exit status."""
     async with _opened(source) as log:
         with progress("analyses") as advance:
@@ -73,21 +74,27 @@ async def replay(source: str, *, as_json: bool) -> int:
 
 
 @asynccontextmanager
-async def _opened(source: str) -> AsyncGenerator[EventLog]:
-    log = await _open_archive(source) if is_address(source) else _open(Path(source))
+async def _opened(source: str | KafkaSettings) -> AsyncGenerator[EventLog]:
+    log = await _open(source)
     try:
         yield log
     finally:
         await log.close()
 
 
-async def _open_archive(address: str) -> EventLog:
-    from splitgauge.eventlog.postgres_archive import PostgresArchive
+async def _open(source: str | KafkaSettings) -> EventLog:
+    if isinstance(source, KafkaSettings):
+        from splitgauge.eventlog.kafka import KafkaEventLog
 
-    return await PostgresArchive.open(address)
+        return await KafkaEventLog.connect(source)
+    if is_address(source):
+        from splitgauge.eventlog.postgres_archive import PostgresArchive
+
+        return await PostgresArchive.open(source)
+    return _open_here(Path(source))
 
 
-def _open(source: Path) -> EventLog:
+def _open_here(source: Path) -> EventLog:
     if source.is_file():
         return JsonlEventLog.open(source)
     if source.is_dir():

@@ -9,6 +9,7 @@ from splitgauge.schemas.errors import ContractError
 
 __all__ = [
     "DEFAULT_URL",
+    "LOG_SOURCES",
     "AsJson",
     "ConfigFile",
     "DataFolder",
@@ -34,14 +35,8 @@ DataFolder = Annotated[
     Path | None,
     typer.Option("--data", help="The data folder; else as the settings say.", show_default=False),
 ]
-LogSource = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        help="The data folder, an export, or postgresql://... of an archive; else as the settings say.",
-        show_default=False,
-    ),
-]
+LOG_SOURCES = "a data folder, an export, `kafka` of the settings, or postgresql://... of an archive; else as set"
+LogSource = Annotated[str | None, typer.Option("--data", help=f"The log: {LOG_SOURCES}.", show_default=False)]
 Host = Annotated[str | None, typer.Option(help="Where to listen.", show_default=False)]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False)
