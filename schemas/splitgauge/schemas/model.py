@@ -6,13 +6,22 @@ A misspelt guardrail must not pass silently; a reader of tomorrow's events must 
 from typing import Annotated, Any
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    Strict,
+    StringConstraints,
+)
 
 from splitgauge.schemas import instants
 from splitgauge.schemas.codec import MAX_SAFE_INTEGER
 from splitgauge.schemas.errors import MalformedError
 
-__all__ = ["BigInteger", "EventData", "Instant", "Listed", "Name", "Specification", "Title"]
+__all__ = ["BigInteger", "EventData", "Instant", "Integer", "Listed", "Name", "Specification", "Title"]
 
 
 class Specification(BaseModel):
@@ -57,6 +66,9 @@ Listed = Strict(strict=False)
 
 Instant = Annotated[str, AfterValidator(_instant)]
 """RFC 3339 with an offset; see `instants`."""
+
+Integer = Annotated[int, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+"""One that every reader of JSON holds exactly, and so does the sum of many."""
 
 BigInteger = Annotated[
     int, BeforeValidator(_integer), PlainSerializer(_integer_or_text, return_type=int | str, when_used="json")

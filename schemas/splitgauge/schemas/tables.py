@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from splitgauge.schemas.model import BigInteger, EventData, Instant
+from splitgauge.schemas.model import BigInteger, EventData, Instant, Integer
 
 __all__ = [
     "FOLD_VERSION",
@@ -46,9 +46,9 @@ class MetricSums(EventData):
     xx: BigInteger = 0
     mx: BigInteger = 0
     dx: BigInteger = 0
-    present: int = Field(default=0, description="units with d > 0")
-    hits: int = Field(default=0, description="units with m > 0")
-    misses: int = Field(default=0, description="units with m < d; of proportions: with at least one failure")
+    present: Integer = Field(default=0, description="units with d > 0")
+    hits: Integer = Field(default=0, description="units with m > 0")
+    misses: Integer = Field(default=0, description="units with m < d; of proportions: with at least one failure")
     shares: BigInteger = Field(
         default=0, description="sum of rint(m / d * SHARE_SCALE) over units with d > 0; proportions"
     )
@@ -115,7 +115,7 @@ def _from_runs(value: object) -> object:
 
 
 BucketCounts = Annotated[
-    dict[int, int],
+    dict[Integer, Integer],
     BeforeValidator(_from_runs),
     PlainSerializer(runs_of, return_type=list[list[int]], when_used="json"),
     WithJsonSchema(
@@ -132,14 +132,14 @@ BucketCounts = Annotated[
 class Cell(EventData):
     """One variant in one epoch: its cohort of units."""
 
-    exposed: int = Field(default=0, description="units whose first live split exposure it was, crossovers included")
-    units: int = Field(default=0, description="of those, the analysed ones: without crossovers")
-    crossovers: int = Field(
+    exposed: Integer = Field(default=0, description="units whose first live split exposure it was, crossovers included")
+    units: Integer = Field(default=0, description="of those, the analysed ones: without crossovers")
+    crossovers: Integer = Field(
         default=0, description="of those, the ones that also got another variant under the same table"
     )
-    requests: int = Field(default=0, description="live split assignments of analysed units in their own epoch")
-    missing: int = Field(default=0, description="of those, without an outcome past the horizon")
-    missing_units: int = Field(default=0, description="analysed units with at least one missing")
+    requests: Integer = Field(default=0, description="live split assignments of analysed units in their own epoch")
+    missing: Integer = Field(default=0, description="of those, without an outcome past the horizon")
+    missing_units: Integer = Field(default=0, description="analysed units with at least one missing")
     metrics: dict[str, MetricSums] = {}
     novelty: NoveltySums = Field(default=NoveltySums(), description="of the goal, by age of the unit")
     histograms: dict[str, BucketCounts] = Field(
@@ -156,14 +156,14 @@ class Cell(EventData):
 class VariantTotals(EventData):
     """Everything live that was given to a variant, analysed or not: what results and bills show."""
 
-    jobs: int = Field(default=0, description="live assignments, whatever their reason")
-    reasons: dict[str, int] = {}
-    statuses: dict[str, int] = {}
-    missing: int = 0
-    answered: int = Field(default=0, description="complete answers")
+    jobs: Integer = Field(default=0, description="live assignments, whatever their reason")
+    reasons: dict[str, Integer] = {}
+    statuses: dict[str, Integer] = {}
+    missing: Integer = 0
+    answered: Integer = Field(default=0, description="complete answers")
     latency_ms: BigInteger = Field(default=0, description="sum over complete answers, micro")
     ttft_ms: BigInteger = Field(default=0, description="sum, micro")
-    ttft_count: int = 0
+    ttft_count: Integer = 0
     input_tokens: BigInteger = 0
     cached_input_tokens: BigInteger = 0
     output_tokens: BigInteger = 0
@@ -175,21 +175,23 @@ class VariantTotals(EventData):
 class Counts(EventData):
     """What did not go into the sums, by why. Duplicates counted once, dropped after."""
 
-    conflicts: int = 0
-    duplicates: int = 0
-    too_late: int = 0
-    unattributable: int = 0
-    foreign: int = Field(default=0, description="events of units whose cohort is another epoch's: shown, not analysed")
+    conflicts: Integer = 0
+    duplicates: Integer = 0
+    too_late: Integer = 0
+    unattributable: Integer = 0
+    foreign: Integer = Field(
+        default=0, description="events of units whose cohort is another epoch's: shown, not analysed"
+    )
 
 
 class PartialData(EventData):
     """`partial.v1`: a function of (partition, upto), whoever makes it."""
 
     experiment_id: str
-    partition: int
-    upto: int
-    decisions_offset: int
-    fold_version: int = FOLD_VERSION
+    partition: Integer
+    upto: Integer
+    decisions_offset: Integer
+    fold_version: Integer = FOLD_VERSION
     as_of: Instant | None = None
     digest: str
     epochs: dict[str, dict[str, Cell]] = {}
@@ -202,11 +204,11 @@ class WindowData(EventData):
     """`window.v1`: the partials summed. `as_of` is the latest of their clocks."""
 
     experiment_id: str
-    positions: dict[int, int]
-    decisions_offset: int
-    fold_version: int = FOLD_VERSION
+    positions: dict[Integer, Integer]
+    decisions_offset: Integer
+    fold_version: Integer = FOLD_VERSION
     as_of: Instant | None = None
-    digests: dict[int, str]
+    digests: dict[Integer, str]
     epochs: dict[str, dict[str, Cell]] = {}
     totals: dict[str, VariantTotals] = {}
     callers: dict[str, dict[str, VariantTotals]] = {}
@@ -216,7 +218,7 @@ class WindowData(EventData):
 class BucketCell(EventData):
     """What fell into one time bucket of one variant: live split events of analysed units, by `assigned_at`."""
 
-    requests: int = 0
+    requests: Integer = 0
     metrics: dict[str, tuple[BigInteger, BigInteger]] = Field(default={}, description="metric: [m, d]")
 
 
@@ -225,7 +227,7 @@ class BucketsData(EventData):
 
     experiment_id: str
     start: Instant
-    seconds: int
-    positions: dict[int, int]
-    fold_version: int = FOLD_VERSION
+    seconds: Integer
+    positions: dict[Integer, Integer]
+    fold_version: Integer = FOLD_VERSION
     variants: dict[str, BucketCell] = {}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fold_stories import START, Decisions, assignment, outcome, report, stored
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
 from splitgauge.aggregator.tables import window_of
+from splitgauge.schemas.codec import MAX_SAFE_INTEGER
 from splitgauge.schemas.tables import Cell, PartialData
 from splitgauge.statistics import bucket_of
 
@@ -153,7 +154,7 @@ def test_nobody_reports_a_share_under_a_limit() -> None:
     assert told.cell().metrics["fast"].d == 0
 
 
-@given(st.dictionaries(st.integers(-131_008, 131_072), st.integers(1, 2**60)))
+@given(st.dictionaries(st.integers(-131_008, 131_072), st.integers(1, MAX_SAFE_INTEGER)))
 def test_counts_survive_json_as_runs(counts: dict[int, int]) -> None:
     cell = Cell(histograms={"wait": counts})
     assert Cell.model_validate_json(cell.model_dump_json()).histograms == {"wait": counts}

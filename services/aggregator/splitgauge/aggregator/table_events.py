@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from splitgauge.aggregator.observation import UNDECODABLE
 from splitgauge.aggregator.partition_fold import DeadLetter
 from splitgauge.schemas.analysis import DeadLetterData
 from splitgauge.schemas.codec import encode
@@ -131,7 +132,7 @@ def read_table_event(value: bytes) -> TableEvent:
     """Which table it is, and its data. Raises: MalformedError."""
     try:
         return _events.decode(value)
-    except msgspec.DecodeError as exc:
+    except UNDECODABLE as exc:
         raise MalformedError(f"no table: {exc}") from exc
 
 
@@ -145,7 +146,7 @@ def partial_row(value: bytes) -> PartialRow | None:
         return None
     try:
         place = _partial_places.decode(event.data)
-    except msgspec.DecodeError as exc:
+    except UNDECODABLE as exc:
         raise MalformedError(f"no partial: {exc}") from exc
     key = f"{partial_key(place.experiment_id, place.partition)}/{place.fold_version}"
     return PartialRow(key.encode(), place.upto)
@@ -167,6 +168,6 @@ def _rank(value: bytes, types: set[str]) -> tuple[int, int] | None:
         if event.type not in types:
             return None
         place = _places.decode(event.data)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return UNREADABLE
     return place.fold_version, place.upto if place.upto is not None else sum((place.positions or {}).values())
