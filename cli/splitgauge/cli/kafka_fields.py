@@ -10,7 +10,6 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from splitgauge.eventlog.kafka_settings import KafkaSecurity, KafkaSettings
-from splitgauge.eventlog.partitions import DEFAULT_OBSERVATION_PARTITIONS
 from splitgauge.schemas.errors import ContractError
 
 if TYPE_CHECKING:
@@ -102,9 +101,7 @@ class KafkaFields(BaseSettings):
                 remedy="Raise the replication or lower the other",
             )
         return TopicPlan(
-            cluster_layout(
-                observations=observation_partitions or DEFAULT_OBSERVATION_PARTITIONS, others=self.kafka_partitions
-            ),
+            cluster_layout(observations=observation_partitions, others=self.kafka_partitions),
             replication=self.kafka_replication,
             min_isr=self.kafka_min_isr,
             short_ms=self.kafka_short_hours * _HOUR_MS,

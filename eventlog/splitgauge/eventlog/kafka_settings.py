@@ -98,19 +98,24 @@ class KafkaSettings:
         """The topic's name on this Kafka."""
         return self.topic_prefix + name
 
-    def client(self) -> dict[str, object]:
-        """What every client of aiokafka is given. Raises: ContractError for files that cannot be used."""
+    def connection(self) -> dict[str, object]:
+        """What a connection to one broker is given. Raises: ContractError for files that cannot be used."""
         security = self.security
         return {
-            "bootstrap_servers": self.bootstrap,
             "client_id": self.client_id,
             "request_timeout_ms": _ms(self.request_timeout_s),
-            "metadata_max_age_ms": _ms(self.metadata_age_s),
             "security_protocol": security.protocol,
             "ssl_context": security.tls(),
             "sasl_mechanism": security.mechanism,
             "sasl_plain_username": security.username,
             "sasl_plain_password": security.password,
+        }
+
+    def client(self) -> dict[str, object]:
+        """What every client of aiokafka is given. Raises: as `connection`."""
+        return self.connection() | {
+            "bootstrap_servers": self.bootstrap,
+            "metadata_max_age_ms": _ms(self.metadata_age_s),
         }
 
     def producer(self) -> dict[str, object]:
