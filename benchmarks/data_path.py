@@ -26,8 +26,9 @@ import orjson
 import uvicorn
 
 from splitgauge.router.settings import RouterSettings
-from splitgauge.standalone import StandaloneSettings, run
 from splitgauge.standalone.pipeline import Pipeline
+from splitgauge.standalone.server import run
+from splitgauge.standalone.settings import StandaloneSettings
 
 ANSWER = b'{"answer": 42, "usage": {"input_tokens": 10, "output_tokens": 5}}'
 USERS = 600

@@ -62,7 +62,8 @@ def run_command(
 
 def _up(settings: "Settings") -> int:
     from splitgauge.analyzer.service import AnalyzerSettings
-    from splitgauge.standalone import StandaloneSettings, run
+    from splitgauge.standalone.server import run
+    from splitgauge.standalone.settings import StandaloneSettings
 
     return run(
         StandaloneSettings(

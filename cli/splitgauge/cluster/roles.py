@@ -1,24 +1,17 @@
 """The roles that work on the log by themselves, each kept alive on its own: a role without its log or database waits
 and begins again, and says so meanwhile; one that finds the log damaged stays stopped, and says that.
 
-Owns how a role is put together and kept alive. What it does is its service's.
+Owns how a role is put together and kept alive. What it does is its service's, which is loaded with the role: a process
+that only routes needs neither mathematics nor Faust.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-from splitgauge.aggregator.faust_tables import FaustTablesWorker
-from splitgauge.aggregator.fold_group import FoldGroup
-from splitgauge.aggregator.partition_worker import Surroundings
-from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
-from splitgauge.archiver.service import Archiver
 from splitgauge.cluster.role import Role
 from splitgauge.cluster.settings import ClusterSettings
-from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.port import EventLog
-from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
-from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import ContractError, LogUnavailableError, SplitgaugeError
@@ -77,6 +70,11 @@ class KeptRole:
 
 
 async def _aggregate(kept: KeptRole) -> None:
+    from splitgauge.aggregator.fold_group import FoldGroup
+    from splitgauge.aggregator.partition_worker import Surroundings
+    from splitgauge.eventlog.decisions import DecisionLog
+    from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
+
     checkpoints = await PostgresCheckpoints.open(_postgres(kept))
     try:
         decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
@@ -90,6 +88,8 @@ async def _aggregate(kept: KeptRole) -> None:
 
 
 async def _tabulate(kept: KeptRole) -> None:
+    from splitgauge.aggregator.faust_tables import FaustTablesWorker
+
     worker = FaustTablesWorker(
         kept.log, kept.settings.kafka, now_us=SYSTEM_CLOCK.now_us, instance=kept.settings.instance
     )
@@ -98,12 +98,17 @@ async def _tabulate(kept: KeptRole) -> None:
 
 
 async def _analyze(kept: KeptRole) -> None:
+    from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
+
     analyzer = Analyzer(kept.log, clock=SYSTEM_CLOCK.now_us, settings=AnalyzerSettings(instance=kept.settings.instance))
     kept.begun(analyzer.status)
     await analyzer.run()
 
 
 async def _archive(kept: KeptRole) -> None:
+    from splitgauge.archiver.service import Archiver
+    from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
+
     writer = await ArchiveWriter.open(_postgres(kept))
     try:
         archiver = Archiver(kept.log, writer)

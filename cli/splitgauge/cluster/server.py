@@ -23,7 +23,6 @@ from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.router.service import Router
 from splitgauge.standalone.application import ASGIApp, application
 from splitgauge.standalone.listening import bound, serve
-from splitgauge.standalone.measuring import COLLECTION
 
 __all__ = ["run"]
 
@@ -35,6 +34,8 @@ def run(settings: ClusterSettings) -> int:
         be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
     """
     if Role.AGGREGATOR in settings.roles:
+        from splitgauge.standalone.measuring import COLLECTION
+
         gc.freeze()
         gc.set_threshold(*COLLECTION)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
