@@ -1,6 +1,6 @@
 """Where a process answers over HTTP: the address is taken first, served last, and let go of in order.
 
-Owns the listener and what a stop does to requests in flight. What is answered, others say.
+Owns the address and the signals. What a stop does to requests in flight says `connections`; what is answered, others.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from splitgauge.schemas.errors import ConflictError
+from splitgauge.standalone.connections import Connections
 
 __all__ = ["bound", "serve"]
 
@@ -26,7 +27,8 @@ async def serve(app: Callable[..., Any], listener: socket.socket, *, shutdown_s:
 
     Args:
         app: an ASGI application.
-        shutdown_s: how long requests in flight may take after a stop is asked for.
+        shutdown_s: how long requests in flight may take after a stop is asked for. Asked twice, they are broken off at
+            once, and have their outcomes.
         about: said in brackets when it begins.
     """
     config = uvicorn.Config(
@@ -34,22 +36,30 @@ async def serve(app: Callable[..., Any], listener: socket.socket, *, shutdown_s:
         log_level="warning",
         access_log=False,
         lifespan="off",
+        ws="none",
         proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(shutdown_s)),
     )
-    server = _Server(config)
+    connections = Connections(config, listener)
+    asked = asyncio.Event()
+
+    def ask_to_stop() -> None:
+        if asked.is_set():
+            connections.break_off()
+        asked.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.ask_to_stop)
+        loop.add_signal_handler(number, ask_to_stop)
     host, port = listener.getsockname()[:2]
     with _taking(host, port):
-        listener.listen(config.backlog)  # before it is said: whoever reads the line may connect at once
+        await connections.open()  # before it is said: whoever reads the line may connect at once
     sys.stdout.write(f"splitgauge answers on http://{host}:{port} ({about})\n")
     sys.stdout.flush()
-    await server.serve(sockets=[listener])
+    await asked.wait()
+    await connections.close(patience_s=shutdown_s)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -78,18 +88,3 @@ def _taking(host: str, port: int) -> Generator[None]:
             remedy="Stop what listens there, or choose another port (0 takes a free one)",
             code="address-unavailable",
         ) from exc
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling: it would raise them again at its end, past our order of stopping."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-    def ask_to_stop(self) -> None:
-        """Gracefully; asked twice, at once: requests in flight are broken off, and have their outcomes."""
-        if self.should_exit:
-            for task in self.server_state.tasks:
-                task.cancel()
-        self.should_exit = True
