@@ -13,17 +13,19 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from fold_stories import MINUTE, START, assignment, outcome, report, unit_id
+from plain_fold import accepted_looks, ends_of, newest_windows, positions_of
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
-from splitgauge.aggregator.table_events import read_table_event
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
 from splitgauge.analyzer import decisions_read, look
+from splitgauge.analyzer.proposals import propose
 from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
+from splitgauge.eventlog.checkpoints import Checkpoints
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.jsonl import export_log
 from splitgauge.eventlog.memory import MemoryEventLog
@@ -40,17 +42,17 @@ from splitgauge.experiments.commands import (
     resume_experiment,
     reweight_experiment,
 )
-from splitgauge.experiments.looks import AcceptedLook, Looks
+from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.decision import Actor, DecisionData
 from splitgauge.schemas.envelope import SOURCES, wrap
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import WindowData
-from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, WINDOWS, unit_partition
+from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, unit_partition
 from splitgauge.schemas.workload import Workload
 
-__all__ = ["PARTITIONS", "Recorder", "analysis_record", "record"]
+__all__ = ["FAST", "PARTITIONS", "Aggregating", "Recorder", "analysis_record", "embedded", "record", "running"]
 
 PARTITIONS = 4
 ROUNDS = 10
@@ -61,14 +63,18 @@ _ABILITY = {"better": (0.15, 0.95), "faulty": (0.5, 0.5), "same": (0.5, 0.5)}
 """Share of right answers: control, challenger."""
 _ENGINES = {"better": "asymptotic", "faulty": "rare", "same": "group_sequential"}
 _CORRECT = {"name": "correct", "kind": "proportion", "level": "request", "denominator": "reports"}
-_FAST = AnalyzerSettings(debounce_s=0.001)
+_ANALYZER = AnalyzerSettings(debounce_s=0.001)
 
+FAST = Pace(publish_interval_s=0.001, checkpoint_interval_s=0)
+
+Aggregating = Callable[[Callable[[], int]], AbstractAsyncContextManager[None]]
+"""The aggregator's roles at work, both stages, while the context lasts. Called with the clock."""
 Experiment = Literal["better", "faulty", "same"]
 
 
-async def record(log: EventLog) -> None:
-    """Everything, into an empty log."""
-    recorder = Recorder(log)
+async def record(log: EventLog, aggregating: Aggregating | None = None, *, seed: int = 1, users: int = 1) -> "Recorder":
+    """Everything, into an empty log. Seed 1 is what stands under tests/histories. `users`: as for `Recorder`."""
+    recorder = Recorder(log, aggregating, seed=seed, users=users)
     await recorder.define()
     for number in range(ROUNDS):
         await recorder.play(number)
@@ -81,19 +87,27 @@ async def record(log: EventLog) -> None:
             await recorder.fork()
     await recorder.decide(complete_experiment, "same")
     await recorder.observe([("better", b"{"), *recorder.request("same", "tail", 0)])
+    return recorder
 
 
 class Recorder:
-    """Writes as router, aggregator, analyzer and people do, one after the other."""
+    """Writes as router, aggregator, analyzer and people do, one after the other.
 
-    def __init__(self, log: EventLog) -> None:
+    Attributes:
+        tables: the newest windows as every round left them, by experiment.
+    """
+
+    def __init__(self, log: EventLog, aggregating: Aggregating | None = None, *, seed: int = 1, users: int = 1) -> None:
+        """`users`: how many times the usual number of requests a round has."""
         self.log = log
         self.now_us = START
-        self._random = random.Random(1)
+        self.tables: list[dict[str, bytes]] = []
+        self._aggregating = aggregating or embedded(log, MemoryEventLog().checkpoints)
+        self._users = users
+        self._random = random.Random(seed)
         self._decisions = DecisionLog(log, source=SOURCES["console"], instance="c1")
         self._requests = 0
-        self._needed: dict[str, dict[int, int]] = {}
-        self._checkpoints = MemoryEventLog().checkpoints
+        self._touched: dict[str, set[int]] = {}
 
     @property
     def registry(self) -> Registry:
@@ -137,15 +151,18 @@ class Recorder:
         events: list[tuple[str, bytes]] = []
         for name, state in self.registry.experiments.items():
             if state.status == "active":
-                for index in range(8 if name == "faulty" else 14):
+                for index in range(self._users * (8 if name == "faulty" else 14)):
                     events += self.request(name, f"{number}-{index}", index)
         if number in {2, 5}:
             events.append(("", b'{"specversion": "1.0", "half'))
             events.append(("", outcome(f"wild-{number}", "wild", metrics={"latency_ms": 1e300}, **self._as("same"))))
         await self.observe(events)
         self.now_us += STEP // 2
-        await self._aggregate()
-        await self._analyse()
+        async with self._aggregating(lambda: self.now_us):
+            await _until(self._is_aggregated)
+        self.tables.append(await newest_windows(self.log))
+        async with running(Analyzer(self.log, clock=lambda: self.now_us, settings=_ANALYZER).run()):
+            await _until(self._is_analysed)
 
     def request(self, name: str, key: str, index: int) -> list[tuple[str, bytes]]:
         """What a router writes about one request, and what comes of it later."""
@@ -168,20 +185,20 @@ class Recorder:
 
     async def observe(self, events: list[tuple[str, bytes]]) -> None:
         """Append, each to the partition of its unit; what is of no experiment to partition 1."""
+        records: list[Record] = []
         for name, event in events:
-            partition = 1
-            if name and event != b"{":
-                partition = unit_partition(read_unit(event), PARTITIONS)
-            [(_, offset)] = await self.log.append(OBSERVATIONS.name, [Record(event, b"unit", partition)])
+            partition = unit_partition(read_unit(event), PARTITIONS) if name and event != b"{" else 1
+            records.append(Record(event, b"unit", partition))
             if name:
-                self._needed.setdefault(name, {})[partition] = offset + 1
+                self._touched.setdefault(name, set()).add(partition)
+        await self.log.append(OBSERVATIONS.name, records)
 
     async def fork(self) -> None:
         """Another analyzer looked at `same` at the same time, and was the second to write."""
         *_, before, last = await self.looks("same")
         again = look(
             self.registry.experiments["same"],
-            (await self.windows())["same"],
+            await self.window("same"),
             looked_at=to_text(self.now_us + 1),
             previous=before,
             decisions=decisions_read(self._decisions.history, self._decisions.history.end),
@@ -191,20 +208,11 @@ class Recorder:
 
     async def looks(self, name: str) -> list[AcceptedLook]:
         """The accepted looks at an experiment."""
-        looks = Looks()
-        records = await self.log.read(ANALYSES.name, 0, 0, limit=10_000)
-        taken = [looks.take(record.offset, record.value) for record in records]
-        return [one for one in taken if one is not None and one.data.experiment_id == name]
+        return [one for one in await accepted_looks(self.log) if one.data.experiment_id == name]
 
-    async def windows(self) -> dict[str, WindowData]:
-        """The newest window of every experiment."""
-        windows: dict[str, WindowData] = {}
-        for record in await self.log.read(WINDOWS.name, 0, 0, limit=10_000):
-            event = read_table_event(record.value)
-            if event.type == "splitgauge.window.v1":
-                window = WindowData.model_validate_json(bytes(event.data))
-                windows[window.experiment_id] = window
-        return windows
+    async def window(self, name: str) -> WindowData:
+        """The newest window of an experiment."""
+        return WindowData.model_validate_json((await newest_windows(self.log))[name])
 
     def _as(self, name: str) -> dict[str, Any]:
         epoch = len(self.registry.experiments[name].epochs)
@@ -215,32 +223,23 @@ class Recorder:
         judged = await self._decisions.propose(decision, event_id=event_id, time_us=self.now_us)
         assert judged.accepted, judged.refusal
 
-    async def _aggregate(self) -> None:
-        decisions = DecisionLog(self.log, source=SOURCES["aggregator"], instance="a1")
-        around = Surroundings(self.log, self._checkpoints, decisions, lambda: self.now_us, "a1")
-        folds = FoldWorker(around, pace=Pace(publish_interval_s=0.001, checkpoint_interval_s=0))
-        tables = TablesWorker(self.log, now_us=lambda: self.now_us, instance="a1", publish_interval_s=0.001)
-        async with _running(folds.run(), tables.run()):
-            await _until(self._is_aggregated)
-
     async def _is_aggregated(self) -> bool:
-        windows = await self.windows()
-        needed = [(name, *end) for name, ends in self._needed.items() for end in ends.items()]
-        return all(name in windows and windows[name].positions.get(at, 0) >= upto for name, at, upto in needed)
-
-    async def _analyse(self) -> None:
-        async with _running(Analyzer(self.log, clock=lambda: self.now_us, settings=_FAST).run()):
-            await _until(self._is_analysed)
+        """Workers that begin behind all that was written publish everything they have as of there."""
+        ends = await ends_of(self.log)
+        needed = {name: {at: ends[at] for at in touched} for name, touched in self._touched.items()}
+        return needed == {name: positions_of(window) for name, window in (await newest_windows(self.log)).items()}
 
     async def _is_analysed(self) -> bool:
+        """Looked at as it stands now, and nothing follows that the analyzer has not decided yet."""
         await self._decisions.catch_up()
-        windows = await self.windows()
         for name, state in self.registry.experiments.items():
             if state.status in {"active", "paused"}:
                 looks = await self.looks(name)
                 if not looks or looks[-1].data.revision != state.revision:
                     return False
-                if state.status == "active" and looks[-1].data.positions != windows[name].positions:
+                if state.status == "active" and looks[-1].data.positions != positions_of(self.tables[-1][name]):
+                    return False
+                if propose(self.registry, looks[-1], name=_ANALYZER.name) is not None:
                     return False
         return True
 
@@ -265,6 +264,20 @@ def read_unit(event: bytes) -> str:
     return event.split(b'"partitionkey":"', 1)[1][:32].decode()
 
 
+def embedded(log: EventLog, checkpoints: Checkpoints) -> Aggregating:
+    """The roles of one process."""
+
+    @asynccontextmanager
+    async def at_work(now_us: Callable[[], int]) -> AsyncGenerator[None]:
+        decisions = DecisionLog(log, source=SOURCES["aggregator"], instance="a1")
+        folds = FoldWorker(Surroundings(log, checkpoints, decisions, now_us, "a1"), pace=FAST)
+        tables = TablesWorker(log, now_us=now_us, instance="a1", publish_interval_s=FAST.publish_interval_s)
+        async with running(folds.run(), tables.run()):
+            yield
+
+    return at_work
+
+
 def _specification(name: str) -> ExperimentSpecification:
     return ExperimentSpecification.model_validate(
         {
@@ -287,20 +300,23 @@ def _specification(name: str) -> ExperimentSpecification:
 
 
 @asynccontextmanager
-async def _running(*steps: Awaitable[None]) -> AsyncGenerator[None]:
+async def running(*steps: Awaitable[None]) -> AsyncGenerator[None]:
+    """These at work, while the context lasts. Raises: what made one of them end before."""
     tasks = [asyncio.ensure_future(step) for step in steps]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(30):
         while not await condition():  # noqa: ASYNC110 - what is waited for is seen only by reading the log again
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
 
 
 async def _main(file: Path) -> None:
