@@ -2,6 +2,7 @@
 
 import typer
 
+from splitgauge.cli.check_command import check_command
 from splitgauge.cli.failures import EXIT_STATUSES, guarded
 from splitgauge.cli.init_command import init_command
 from splitgauge.cli.log_commands import export_command, import_command, replay_command, tail_command
@@ -28,6 +29,7 @@ def application() -> typer.Typer:
     app.command("run")(run_command)
     app.command("demo")(demo_command)
     app.command("init")(init_command)
+    app.command("check")(check_command)
     app.command("apply")(guarded(apply_command))
     app.add_typer(workloads, name="workloads")
     app.add_typer(experiments, name="experiments")

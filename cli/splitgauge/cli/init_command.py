@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splitgauge.cli.failures import guarded
-from splitgauge.cli.options import AsJson, ConfigFile
+from splitgauge.cli.options import AsJson, Bootstrap, ConfigFile, TopicPrefix
 from splitgauge.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ __all__ = ["init_command"]
 def init_command(
     config: ConfigFile = None,
     as_json: AsJson = False,
-    bootstrap: Annotated[str | None, typer.Option(help="Brokers, as host:port,...", show_default=False)] = None,
-    topic_prefix: Annotated[
-        str | None, typer.Option(help="Before the name of every topic and group.", show_default=False)
-    ] = None,
+    bootstrap: Bootstrap = None,
+    topic_prefix: TopicPrefix = None,
     observation_partitions: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Of observations; fixed from then on.", show_default=False)
     ] = None,

@@ -11,12 +11,14 @@ __all__ = [
     "DEFAULT_URL",
     "LOG_SOURCES",
     "AsJson",
+    "Bootstrap",
     "ConfigFile",
     "DataFolder",
     "Host",
     "LogSource",
     "Port",
     "Reason",
+    "TopicPrefix",
     "Url",
     "read_numbers",
 ]
@@ -41,6 +43,8 @@ Host = Annotated[str | None, typer.Option(help="Where to listen.", show_default=
 Port = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="Where to listen; 0: a free port, printed.", show_default=False)
 ]
+Bootstrap = Annotated[str | None, typer.Option(help="Brokers, as host:port,...", show_default=False)]
+TopicPrefix = Annotated[str | None, typer.Option(help="Before the name of every topic and group.", show_default=False)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it stands in the log for ever.", show_default=False)]
 
 

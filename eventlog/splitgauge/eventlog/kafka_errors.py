@@ -3,6 +3,7 @@
 Knows aiokafka's error classes and nothing of topics or events.
 """
 
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -39,6 +40,9 @@ _STRANGERS = (
 _TOO_FEW = (kafka.NotEnoughReplicasError, kafka.NotEnoughReplicasAfterAppendError)
 _TOO_OLD = (kafka.IncompatibleBrokerVersion, kafka.UnrecognizedBrokerVersion, kafka.UnsupportedVersionError)
 
+_UNTRUSTED = (ssl.SSLCertVerificationError,)
+_NO_TLS = (ssl.SSLError, ConnectionResetError)
+
 _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         _FORBIDDEN,
@@ -46,10 +50,12 @@ _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ),
     (_STRANGERS, "Check the security protocol, user name and password of the Kafka settings"),
     (_TOO_FEW, "Start the brokers that are down: too few have the newest events"),
-    (_TOO_OLD, "Use Apache Kafka 3.0 or later"),
+    (_TOO_OLD, "Use Apache Kafka 3.1 or later"),
+    (_UNTRUSTED, "Name in `kafka_ca_file` what signs the brokers' certificates, and brokers as their certificates do"),
+    (_NO_TLS, "Check `kafka_security_protocol`: this listener seems to speak another one"),
     (
         (kafka.KafkaConnectionError, OSError),
-        "Check the address and the security settings, and that brokers run; the logger `aiokafka` names the cause",
+        "Check the address, `kafka_security_protocol`, and that brokers run; the logger `aiokafka` may say more",
     ),
 )
 

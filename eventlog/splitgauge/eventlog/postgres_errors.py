@@ -62,6 +62,7 @@ _REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.TooManyConnectionsError, "Raise max_connections, or lower the pool sizes of the roles"),
     (asyncpg.InvalidParameterValueError, "Correct the parameters in the address"),
     (asyncpg.UndefinedObjectError, "Correct the parameters in the address"),
+    (OSError, "Check host and port of the address, and that PostgreSQL runs there"),
     (asyncpg.ClientConfigurationError, "Write it like postgresql://user@host:5432/database"),
 )
 
@@ -70,7 +71,7 @@ def translate(error: BaseException, *, where: str) -> SplitgaugeError | None:
     """The error of Splitgauge that says the same; None for an error that only a bug of ours can cause."""
     remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), "")
     if isinstance(error, TimeoutError):
-        return LogUnavailableError("the database did not answer in time", where=where)
+        return LogUnavailableError("the database did not answer in time", where=where, remedy=remedy)
     if isinstance(error, _UNAVAILABLE) or _is_closed(error):
         return LogUnavailableError(_words(error), where=where, remedy=remedy)
     if isinstance(error, _DAMAGED):

@@ -16,9 +16,12 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.topics import PARTIALS
 
-__all__ = ["TABLE", "app_id", "changelog_topic", "make_changelog"]
+__all__ = ["CHANGELOG", "TABLE", "app_id", "changelog_misfit", "changelog_topic", "make_changelog"]
 
 TABLE = "partials"
+_APP = "splitgauge-tables"
+CHANGELOG = f"{_APP}-{TABLE}-changelog"
+"""As Faust calls it, without the prefix of topics and groups."""
 _COPIED = ("min.insync.replicas", "max.message.bytes", "segment.bytes", "unclean.leader.election.enable")
 _TOPIC_EXISTS = 36
 _LOOK_EVERY_S = 0.05
@@ -26,12 +29,24 @@ _LOOK_EVERY_S = 0.05
 
 def app_id(settings: KafkaSettings) -> str:
     """The name of the Faust app, which is that of its consumer group."""
-    return f"{settings.topic_prefix}splitgauge-tables"
+    return settings.topic_prefix + _APP
 
 
 def changelog_topic(settings: KafkaSettings) -> str:
-    """As Faust calls it."""
-    return f"{app_id(settings)}-{TABLE}-changelog"
+    """Its name on this Kafka."""
+    return settings.topic(CHANGELOG)
+
+
+def changelog_misfit(name: str, *, partitions: int, policy: str | None, wanted: int) -> ConflictError | None:
+    """Why Faust could not restore its table from such a topic. `wanted`: the partitions of `splitgauge.partials`."""
+    if (partitions, policy) == (wanted, "compact"):
+        return None
+    return ConflictError(
+        f"it has {partitions} partitions and cleanup.policy {policy}, wanted {wanted} and compact",
+        where=name,
+        remedy="Stop the workers of stage 2 and delete the topic: it is made again from splitgauge.partials",
+        code="topic-misfit",
+    )
 
 
 async def make_changelog(settings: KafkaSettings) -> int:
@@ -53,13 +68,9 @@ async def make_changelog(settings: KafkaSettings) -> int:
         finally:
             await admin.close()
     found, wanted = len(there[name]["partitions"]), len(there[source]["partitions"])
-    if (found, policy) != (wanted, "compact"):
-        raise ConflictError(
-            f"it has {found} partitions and cleanup.policy {policy}, wanted {wanted} and compact",
-            where=name,
-            remedy="Stop the workers of stage 2 and delete the topic: it is made again from splitgauge.partials",
-            code="topic-misfit",
-        )
+    misfit = changelog_misfit(name, partitions=found, policy=policy, wanted=wanted)
+    if misfit is not None:
+        raise misfit
     return wanted
 
 
