@@ -78,7 +78,7 @@ class KafkaEventLog:
         self._check_open()
         if not records:
             return []
-        self._check_sizes(records)
+        self._check_sizes(topic, records)
         parts: dict[int, Sequence[KeyValue]] = {
             partition: [(records[index].key, records[index].value) for index in indices]
             for partition, indices in places.items()
@@ -146,9 +146,9 @@ class KafkaEventLog:
         if self._closed:
             raise closed_error(self._settings.bootstrap)
 
-    def _check_sizes(self, records: Sequence[Record]) -> None:
+    def _check_sizes(self, topic: str, records: Sequence[Record]) -> None:
         """Before anything is sent: a batch that a broker refuses would fail others with it."""
-        largest = self._settings.event_bytes
+        largest = self._settings.largest(topic)
         for index, record in enumerate(records):
             if len(record.value) > largest:
                 raise ContractError(

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.topics import DEAD_LETTERS
 
 __all__ = ["KafkaSecurity", "KafkaSettings"]
+
+_LETTER_BYTES = 8 * 1024
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -69,7 +72,7 @@ class KafkaSettings:
         linger_s: how long the first event of a batch waits for company, where nothing is under way already.
         batch_bytes: the most that is sent to a partition at once; a single larger event goes alone.
         buffer_bytes, buffer_records: what may wait to be acknowledged; an append beyond it waits for room.
-        event_bytes: the largest event; topics are created with it.
+        event_bytes: the largest event, but for dead letters; topics are created with it.
         fetch_wait_s: how long a broker holds a request for events when there are none.
         session_timeout_s: after this long without a heartbeat a group gives a member's partitions to others.
         heartbeat_s: how often a member says that it lives, and how soon it hears that partitions move.
@@ -110,6 +113,10 @@ class KafkaSettings:
             "sasl_plain_username": security.username,
             "sasl_plain_password": security.password,
         }
+
+    def largest(self, topic: str) -> int:
+        """The most bytes of an event of the topic. A dead letter has any other in it, in base64, and a reason."""
+        return 2 * self.event_bytes + _LETTER_BYTES if topic == DEAD_LETTERS.name else self.event_bytes
 
     def client(self) -> dict[str, object]:
         """What every client of aiokafka is given. Raises: as `connection`."""

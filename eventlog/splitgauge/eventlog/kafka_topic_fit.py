@@ -117,7 +117,7 @@ def creation_settings(topic: Topic, settings: KafkaSettings, plan: TopicPlan) ->
     """What a topic is created with, in Kafka's own words."""
     return _contract(topic) | {
         "min.insync.replicas": str(plan.min_isr),
-        "max.message.bytes": str(settings.event_bytes + _ENVELOPE_BYTES),
+        "max.message.bytes": str(settings.largest(topic.name) + _ENVELOPE_BYTES),
         **({} if plan.retention_ms(topic) is None else {"retention.ms": str(plan.retention_ms(topic))}),
         **({"segment.bytes": str(_COMPACTED_SEGMENT_BYTES)} if topic.retention is Retention.NEWEST_PER_KEY else {}),
     }
@@ -185,8 +185,8 @@ def _against_contract(called: str, topic: Topic, found: FoundTopic, settings: Ka
         # What callers sent, prompts among it, is not kept for ever.
         misfits.append(Misfit(called, "retention.ms", "-1", "a limit"))
     largest = found.settings.get("max.message.bytes", "")
-    if largest and int(largest) < settings.event_bytes:
-        misfits.append(Misfit(called, "max.message.bytes", largest, f"at least {settings.event_bytes}"))
+    if largest and int(largest) < settings.largest(topic.name):
+        misfits.append(Misfit(called, "max.message.bytes", largest, f"at least {settings.largest(topic.name)}"))
     min_isr = found.settings.get("min.insync.replicas", "")
     if min_isr and int(min_isr) > found.replication:
         most = f"at most {found.replication}, as there are no more copies"

@@ -79,7 +79,7 @@ async def test_a_topic_that_does_not_fit_is_refused_and_nothing_is_changed(
     topic: Any, partitions: int, configs: dict[str, str], said: str
 ) -> None:
     settings = fresh_settings()
-    await made(settings, topic.name, partitions=partitions, configs={"max.message.bytes": "20000000"} | configs)
+    await made(settings, topic.name, partitions=partitions, configs={"max.message.bytes": "40000000"} | configs)
     with pytest.raises(TopicMisfitError) as refused:
         await init_topics(settings, plan())
     assert settings.topic("splitgauge.") + said in str(refused.value)
@@ -104,9 +104,9 @@ async def test_a_log_on_topics_that_do_not_fit_is_not_opened() -> None:
     settings = fresh_settings()
     with pytest.raises(UnknownSubjectError, match="splitgauge init"):
         await KafkaEventLog.connect(settings)
-    await made(settings, DECISIONS.name, partitions=2, configs={"max.message.bytes": "20000000"})
+    await made(settings, DECISIONS.name, partitions=2, configs={"max.message.bytes": "40000000"})
     for name in TOPICS.keys() - {DECISIONS.name}:
-        await made(settings, name, configs={"max.message.bytes": "20000000"})
+        await made(settings, name, configs={"max.message.bytes": "40000000"})
     with pytest.raises(TopicMisfitError, match="decisions: partitions is 2, wanted 1"):
         await KafkaEventLog.connect(settings)
 

@@ -17,10 +17,10 @@ from typing import Any
 import faust
 
 from splitgauge.aggregator.changelog import TABLE, app_id, make_changelog
-from splitgauge.aggregator.partial_letters import dead_letter
 from splitgauge.aggregator.publisher import Publisher
-from splitgauge.aggregator.table_events import partial_row, window_rank
+from splitgauge.aggregator.table_events import experiment_of, partial_key, partial_row, window_rank
 from splitgauge.aggregator.window_set import WindowSet
+from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.partitions import partition_of_key
 from splitgauge.eventlog.port import EventLog, StoredRecord
@@ -158,12 +158,26 @@ class FaustTablesWorker:
     async def _take(self, record: StoredRecord, windows: WindowSet) -> bool:
         """Whether it can be used; a dead letter says so if not."""
         try:
+            self._expect_in_place(record)
             windows.take(record.value)
         except MalformedError as exc:
-            letter = dead_letter(record, exc, time=to_text(self._now_us()), instance=self._instance)
+            letter = dead_letter(
+                record,
+                code=exc.code,
+                reason=str(exc),
+                role="aggregator",
+                time=to_text(self._now_us()),
+                instance=self._instance,
+            )
             await self._log.append(DEAD_LETTERS.name, [letter])
             return False
         return True
+
+    def _expect_in_place(self, record: StoredRecord) -> None:
+        """Raises: MalformedError; in another partition it would be summed by a worker that has not the others."""
+        experiment_id = experiment_of(record.value)
+        if self._partition_of(partial_key(experiment_id, 0).encode()) != record.partition:
+            raise MalformedError(f"the partials of experiment {experiment_id!r} stand in another partition")
 
     async def _keep(self) -> None:
         while True:

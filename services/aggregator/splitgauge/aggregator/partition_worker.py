@@ -11,10 +11,11 @@ from typing import Protocol
 
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
 from splitgauge.aggregator.publisher import Publication, Publisher
-from splitgauge.aggregator.table_events import dead_letter_event, partial_key, table_event
+from splitgauge.aggregator.table_events import partial_key, table_event
 from splitgauge.eventlog.checkpoints import Checkpoints
+from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.decisions import DecisionLog
-from splitgauge.eventlog.port import EventLog, Record, StoredRecord
+from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
@@ -174,25 +175,13 @@ class PartitionWorker:
     async def _write_dead_letters(self, records: Sequence[StoredRecord], result: FoldResult) -> None:
         if not result.dead_letters:
             return
-        values = {record.offset: record for record in records}
-        time = to_text(self._around.now_us())
-        await self._around.log.append(
-            DEAD_LETTERS.name,
-            [
-                Record(
-                    dead_letter_event(
-                        letter,
-                        values[letter.offset].value,
-                        topic=OBSERVATIONS.name,
-                        partition=self.partition,
-                        time=time,
-                        instance=self._around.instance,
-                    ),
-                    values[letter.offset].key,
-                )
-                for letter in result.dead_letters
-            ],
-        )
+        by_offset = {record.offset: record for record in records}
+        time, instance = to_text(self._around.now_us()), self._around.instance
+        letters = [
+            dead_letter(by_offset[offset], code=code, reason=reason, role="aggregator", time=time, instance=instance)
+            for offset, code, reason in result.dead_letters
+        ]
+        await self._around.log.append(DEAD_LETTERS.name, letters)
 
     async def _keep(self) -> None:
         """Publish what changed, at most every `publish_interval_s`, and save a checkpoint now and then."""

@@ -102,7 +102,8 @@ class Publisher:
         for record in records:
             rank = self._rank_of(record.value)
             if record.key is not None and rank is not None:
-                yield record.key.decode(), _Place(rank, record.offset)
+                # A key that is no text is nobody's, and neither is what is made of it.
+                yield record.key.decode(errors="replace"), _Place(rank, record.offset)
 
     def _stands(self, publication: Publication) -> bool:
         """Whether there is no need to append it. What stands already is ours, as if we had just appended it."""

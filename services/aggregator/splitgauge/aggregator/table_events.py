@@ -1,19 +1,15 @@
-"""Partials, windows, time buckets and dead letters as events: keys, ids, envelopes.
+"""Partials, windows and time buckets as events: keys, ids, envelopes.
 
 Owns how the aggregator's results stand in the log, for writing and for reading. Ids follow from what they stand for, so
 that whoever makes a result again makes the same event.
 """
 
-import base64
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from splitgauge.aggregator.observation import UNDECODABLE
-from splitgauge.aggregator.partition_fold import DeadLetter
-from splitgauge.schemas.analysis import DeadLetterData
-from splitgauge.schemas.codec import encode
 from splitgauge.schemas.envelope import SOURCES, EventType, wrap
 from splitgauge.schemas.errors import MalformedError
 from splitgauge.schemas.identifiers import table_id
@@ -23,7 +19,7 @@ __all__ = [
     "UNREADABLE",
     "PartialRow",
     "TableEvent",
-    "dead_letter_event",
+    "experiment_of",
     "partial_key",
     "partial_row",
     "read_table_event",
@@ -65,6 +61,10 @@ class _PartialPlace(msgspec.Struct):
     fold_version: int
 
 
+class _Subject(msgspec.Struct):
+    experiment_id: str
+
+
 class _Place(msgspec.Struct):
     fold_version: int
     upto: int | None = None
@@ -72,6 +72,7 @@ class _Place(msgspec.Struct):
 
 
 _events = msgspec.json.Decoder(TableEvent)
+_subjects = msgspec.json.Decoder(_Subject)
 _places = msgspec.json.Decoder(_Place)
 _partial_places = msgspec.json.Decoder(_PartialPlace)
 
@@ -104,34 +105,18 @@ def table_event(
     )
 
 
-def dead_letter_event(
-    letter: DeadLetter, value: bytes, *, topic: str, partition: int, time: str, instance: str
-) -> bytes:
-    """What could not be used, with its bytes. Its id is its place: made again, it is the same event."""
-    place = f"{topic}/{partition}/{letter.offset}"
-    data = DeadLetterData(
-        topic=topic,
-        partition=partition,
-        offset=letter.offset,
-        reason=letter.reason,
-        code=letter.code,
-        value=base64.b64encode(value).decode(),
-    )
-    return wrap(
-        encode(data.model_dump(mode="json")),
-        type="splitgauge.dead-letter.v1",
-        id=place,
-        source=SOURCES["aggregator"],
-        time=time,
-        subject=place,
-        instance=instance,
-    )
-
-
 def read_table_event(value: bytes) -> TableEvent:
     """Which table it is, and its data. Raises: MalformedError."""
     try:
         return _events.decode(value)
+    except UNDECODABLE as exc:
+        raise MalformedError(f"no table: {exc}") from exc
+
+
+def experiment_of(value: bytes) -> str:
+    """The experiment that a table of any type is of. Raises: MalformedError."""
+    try:
+        return _subjects.decode(read_table_event(value).data).experiment_id
     except UNDECODABLE as exc:
         raise MalformedError(f"no table: {exc}") from exc
 

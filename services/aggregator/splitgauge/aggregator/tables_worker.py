@@ -6,10 +6,10 @@ Owns the I/O around `window_set`. In the cluster the Faust app of `faust_tables`
 import asyncio
 from collections.abc import Callable
 
-from splitgauge.aggregator.partial_letters import dead_letter
 from splitgauge.aggregator.publisher import Publisher
 from splitgauge.aggregator.table_events import window_rank
 from splitgauge.aggregator.window_set import WindowSet
+from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.port import EventLog, Record, StoredRecord
 from splitgauge.schemas.errors import MalformedError
 from splitgauge.schemas.instants import to_text
@@ -60,11 +60,14 @@ class TablesWorker:
 
     async def _take(self, records: list[StoredRecord]) -> None:
         letters: list[Record] = []
+        time, instance = to_text(self._now_us()), self._instance
         for record in records:
             try:
                 self._windows.take(record.value)
             except MalformedError as exc:
-                letters.append(dead_letter(record, exc, time=to_text(self._now_us()), instance=self._instance))
+                letters.append(
+                    dead_letter(record, code=exc.code, reason=str(exc), role="aggregator", time=time, instance=instance)
+                )
         if letters:
             await self._log.append(DEAD_LETTERS.name, letters)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.port import Record, StoredRecord
 from splitgauge.router.plan import Plan
 from splitgauge.router.reports import Attributed
@@ -147,28 +148,10 @@ class EventMaker:
         return Record(event, request_id.encode())
 
     def dead_letter(self, stored: StoredRecord, error: SplitgaugeError, *, time: str) -> Record:
-        """Of an event of callers that could not be used, for `splitgauge.dead-letters`; its bytes stay where they are.
-
-        Its id is its place: buried again, it is the same event.
-        """
-        place = f"{stored.topic}/{stored.partition}/{stored.offset}"
-        data = {
-            "topic": stored.topic,
-            "partition": stored.partition,
-            "offset": stored.offset,
-            "reason": str(error),
-            "code": error.code,
-        }
-        event = wrap(
-            orjson.dumps(data),
-            type="splitgauge.dead-letter.v1",
-            id=place,
-            source=_SOURCE,
-            time=time,
-            subject=place,
-            instance=self._instance,
+        """Of an event of callers that could not be used, for `splitgauge.dead-letters`."""
+        return dead_letter(
+            stored, code=error.code, reason=str(error), role="router", time=time, instance=self._instance
         )
-        return Record(event, stored.key)
 
     def _of_unit(
         self, data: dict[str, Any], *, kind: EventType, event_id: str, unit_id: str, time: str, subject: str | None

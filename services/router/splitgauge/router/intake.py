@@ -122,8 +122,17 @@ class Intake:
             await self._bury(stored, exc)
             data = _refusal(exc, request, request_id)
         if request.reply:
-            record = self._events.response(data, request_id=request_id, time=self._now())
+            await self._respond(stored, data, request)
+
+    async def _respond(self, stored: StoredRecord, data: Mapping[str, Any], request: RequestData) -> None:
+        request_id = data["request_id"]
+        record = self._events.response(data, request_id=request_id, time=self._now())
+        try:
             await persistently(partial(self._log.append, RESPONSES.name, [record]))
+        except ContractError as exc:  # the answer is larger than the log takes; that much it does take
+            await self._bury(stored, exc)
+            refusal = self._events.response(_refusal(exc, request, request_id), request_id=request_id, time=self._now())
+            await persistently(partial(self._log.append, RESPONSES.name, [refusal]))
 
     async def _answer(self, envelope: Envelope, request: RequestData, request_id: str) -> Reply:
         route = self._follower.current().routes.get(str(request.workload))
