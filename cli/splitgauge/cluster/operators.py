@@ -1,29 +1,19 @@
-"""What a process without the console answers: whether it lives, and whether its roles are ready."""
+"""What a process without the console answers: whether it lives, whether its roles are ready, and their numbers."""
 
 from collections.abc import Mapping
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
-from splitgauge.console.answers import json_response, render_errors
-from splitgauge.console.service import Part
+from splitgauge.console.answers import render_errors
+from splitgauge.console.operators import Part, operator_routes
 from splitgauge.standalone.application import ASGIApp
 
 __all__ = ["operators_app"]
 
 
 def operators_app(parts: Mapping[str, Part]) -> ASGIApp:
-    """`/healthz` and `/readyz`, as the console has them."""
+    """`/healthz`, `/readyz` and `/metrics`, as the console has them."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-
-    async def healthz() -> Response:
-        return json_response({"status": "ok"})
-
-    async def readyz() -> Response:
-        said = {name: dict(part()) for name, part in parts.items()}
-        ready = all(part.get("ready") is True for part in said.values())
-        return json_response({"ready": ready, "parts": said}, status=200 if ready else 503)
-
-    app.add_api_route("/healthz", healthz)
-    app.add_api_route("/readyz", readyz)
+    app.include_router(operator_routes(parts))
     render_errors(app)
     return app

@@ -17,7 +17,8 @@ from splitgauge.cluster.operators import operators_app
 from splitgauge.cluster.role import Role
 from splitgauge.cluster.roles import BACKGROUND, KeptRole
 from splitgauge.cluster.settings import ClusterSettings
-from splitgauge.console.service import Console, ConsoleSettings, Part
+from splitgauge.console.operators import Part
+from splitgauge.console.service import Console, ConsoleSettings
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.router.service import Router
@@ -98,6 +99,7 @@ async def _surface(
 @asynccontextmanager
 async def _beside(kept: KeptRole) -> AsyncGenerator[None]:
     task = asyncio.create_task(kept.run(), name=kept.role)
+    task.add_done_callback(kept.ended)
     try:
         yield
     finally:

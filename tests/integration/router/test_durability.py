@@ -122,6 +122,9 @@ async def test_while_the_log_is_away_the_workload_serves_outside_the_experiment(
     reply = await gate.ask("anna")
     assert (reply.status, reply.variant) == (200, None)
     assert reply.json["metadata"] == {"ab_test_id": None, "ab_variant_name": None}
+    status = gate.router.status()
+    assert (status["log_absences_total"], status["unmeasured_requests_total"]) == (1, 1)
+    assert (status["ready"], status["refused_requests_total"], status["refused_events_total"]) == (True, 0, 0)
     stage.log.recover()
     await stage.have("assignment", "assignment", "outcome", "outcome")
     reasons = [event.data["reason"] for event in await observations(stage.log, "assignment")]
@@ -228,7 +231,8 @@ async def test_without_room_in_log_and_spool_the_router_is_not_ready_and_stays_s
 
     await until(tried_again)
     status = gate.router.status()
-    assert (status["ready"], status["log_away"]) == (False, True)
+    assert (status["ready"], status["log_away"], status["refused_requests_total"]) == (False, True, 1)
+    assert status["refused_events_total"] == 1  # the assignment; its caller was told
     assert (await gate.ask("anna")).json["code"] == "spool-full"
 
     stage.log.recover()

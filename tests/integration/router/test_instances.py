@@ -14,8 +14,11 @@ from splitgauge.experiments import commands
 from splitgauge.router.service import Router
 from splitgauge.router.settings import RouterSettings
 from splitgauge.schemas.decision import RULES
-from splitgauge.schemas.errors import ConflictError
+from splitgauge.schemas.errors import ConflictError, LogInUseError
 from splitgauge.schemas.topics import DECISIONS
+
+KEY = "07" * 32
+"""What routers of one log share; not the folder."""
 
 
 async def variants(gate: Gate, n_units: int = 60) -> dict[str, str | None]:
@@ -28,14 +31,17 @@ async def test_a_unit_keeps_its_variant_on_every_instance_and_after_every_restar
         decider = Decider(log)
         await decider.define(workload("a", url), workload("b", url))
         await decider.start("e1", specification("a", "b"))
-        async with routing(log, tmp_path, instance="r1") as one, routing(log, tmp_path, instance="r2") as two:
+        async with (
+            routing(log, tmp_path / "r1", unit_key=KEY) as one,
+            routing(log, tmp_path / "r2", unit_key=KEY) as two,
+        ):
             before = await variants(one)
             assert await variants(two) == before
         await log.close()
         assert set(before.values()) == {"control", "challenger"}
 
         log = SqliteEventLog.open(tmp_path)
-        async with routing(log, tmp_path) as again:
+        async with routing(log, tmp_path / "r1", unit_key=KEY) as again:
             assert await variants(again) == before
             await Decider(log).decide(
                 lambda r: commands.reweight_experiment(r, "e1", {"control": 30, "challenger": 70}, BY)
@@ -51,7 +57,11 @@ async def test_a_unit_keeps_its_variant_on_every_instance_and_after_every_restar
 async def test_every_instance_applies_the_same_decisions_in_the_same_order(tmp_path: Path) -> None:
     log = MemoryEventLog()
     decider = Decider(log)
-    async with serve(Endpoint()) as url, routing(log, tmp_path) as one, routing(log, tmp_path) as two:
+    async with (
+        serve(Endpoint()) as url,
+        routing(log, tmp_path / "r1", unit_key=KEY) as one,
+        routing(log, tmp_path / "r2", unit_key=KEY) as two,
+    ):
         await decider.define(workload("a", url), workload("b", url))
         await decider.start("e1", specification("a", "b"))
         for share in range(10, 100, 10):
@@ -75,9 +85,19 @@ async def test_a_router_with_another_key_than_the_logs_refuses_to_start(tmp_path
     assert caught.value.code == "unit-key-mismatch"
 
 
+async def test_a_data_folder_has_one_router(tmp_path: Path) -> None:
+    """Two would write over each other's spool."""
+    log = MemoryEventLog()
+    async with Router(log, RouterSettings(tmp_path)):
+        with pytest.raises(LogInUseError, match="belongs to the running process"):
+            await Router(log, RouterSettings(tmp_path)).__aenter__()
+    async with Router(log, RouterSettings(tmp_path)) as again:
+        assert again.ready
+
+
 async def test_routers_that_start_at_once_on_a_new_log_agree_on_its_key(tmp_path: Path) -> None:
     log = MemoryEventLog()
-    routers = [Router(log, RouterSettings(tmp_path)) for _ in range(3)]
+    routers = [Router(log, RouterSettings(tmp_path / str(number), unit_key=KEY)) for number in range(3)]
     await asyncio.gather(*(router.__aenter__() for router in routers))
     assert all(router.ready for router in routers)
     await asyncio.gather(*(router.__aexit__(None, None, None) for router in routers))

@@ -7,14 +7,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
 from splitgauge.console.action_routes import action_routes
-from splitgauge.console.answers import json_response, render_errors
+from splitgauge.console.answers import render_errors
 from splitgauge.console.changes import Changes
 from splitgauge.console.documentation import describe
 from splitgauge.console.draft_routes import draft_routes
 from splitgauge.console.events import events_router
+from splitgauge.console.operators import Part, operator_routes
 from splitgauge.console.reading_routes import reading_routes
 from splitgauge.console.readings import Readings
 from splitgauge.console.workload_routes import workload_routes
@@ -24,13 +25,10 @@ from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError, SplitgaugeError, UnknownRulesError
 from splitgauge.schemas.topics import ANALYSES, WINDOWS
 
-__all__ = ["Console", "ConsoleSettings", "Part"]
+__all__ = ["Console", "ConsoleSettings"]
 
 RETRY_S = 0.25
 """After the log could not be read."""
-
-Part = Callable[[], Mapping[str, object]]
-"""What a part of the process says of itself; `ready` among it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Console:
 
     Args:
         clock: microseconds since 1970. ids: a new unique text, each time, for decisions and experiments.
-        parts: the other parts of the process by name, for `/readyz`.
+        parts: the other parts of the process by name, for `/readyz` and `/metrics`.
     """
 
     def __init__(
@@ -139,16 +137,7 @@ class Console:
         app.include_router(reading_routes(self.decisions, self.readings, self._log))
         app.include_router(action_routes(self.decisions, self.readings, changes))
         app.include_router(events_router(self._log))
-        app.add_api_route("/healthz", self._healthz, tags=["operators"], summary="Whether the process lives")
-        app.add_api_route("/readyz", self._readyz, tags=["operators"], summary="Whether it can serve, part by part")
+        app.include_router(operator_routes(self._parts))
         render_errors(app)
         describe(app, version=settings.version)
         return app
-
-    async def _healthz(self) -> Response:
-        return json_response({"status": "ok"})
-
-    async def _readyz(self) -> Response:
-        parts = {name: dict(part()) for name, part in self._parts.items()}
-        ready = all(part.get("ready") is True for part in parts.values())
-        return json_response({"ready": ready, "parts": parts}, status=200 if ready else 503)

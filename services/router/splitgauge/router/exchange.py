@@ -82,6 +82,8 @@ class Exchange:
         self._tokens = tokens
         self._credentials = credentials
         self._clock = clock
+        self.unmeasured = 0
+        """Requests served outside any experiment because the log was away."""
 
     async def answer(
         self, inquiry: Inquiry, *, request_id: str, durability: Durability, repeatable: bool = False
@@ -119,7 +121,9 @@ class Exchange:
         refusal = self._outbox.refusal
         if refusal is not None:
             raise refusal
-        planner = plan_outside if self._outbox.away else plan
+        away = self._outbox.away
+        self.unmeasured += away
+        planner = plan_outside if away else plan
         planned = planner(route, inquiry, request_id=request_id, key=self._key)
         return Assigned(request_id, planned, instants.to_text(self._clock.now_us()), table.offset)
 

@@ -79,6 +79,8 @@ class Gateway:
         self._clock = clock
         self._durability: Durability = durability
         self._request_bytes = request_bytes
+        self.refused = 0
+        """Requests answered 503 because the router could not take them."""
 
     @staticmethod
     def serves(path: str) -> bool:
@@ -96,6 +98,7 @@ class Gateway:
         try:
             await self._dispatch(scope, receive, send)
         except SplitgaugeError as exc:
+            self.refused += exc.status == 503
             problem = refusal_of(exc, openai=scope["path"].startswith("/v1/"))
             await _send_json(send, exc.status, problem, kind=CONTENT_TYPE)
         except CallerGoneError:

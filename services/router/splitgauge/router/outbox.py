@@ -75,6 +75,7 @@ class Outbox:
         self._refusal: LogError | None = None
         # The first batch that neither took. A full disk can still be read: only a write shows that the log is back.
         self._refused: list[Record] = []
+        self._absences = self._n_spooled = self._n_refused = 0
         # The log and the spool together keep one order: who writes to the spool or empties it holds this.
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,6 +103,21 @@ class Outbox:
                 "the log is away", where=OBSERVATIONS.name, remedy="Try again in a while; `fail_closed` is set"
             )
         return self._refusal
+
+    def status(self) -> dict[str, object]:
+        """For operators.
+
+        An event is refused where neither log nor spool take it. Its caller is told, unless it is an outcome, or
+        `batched`, for which nobody waits.
+        """
+        return {
+            "log_away": self._away,
+            "log_absences_total": self._absences,
+            "spool_bytes": self._spool.size_bytes,
+            "spool_limit_bytes": self._spool.limit_bytes,
+            "spooled_events_total": self._n_spooled,
+            "refused_events_total": self._n_refused,
+        }
 
     def put(self, records: Sequence[Record], *, urgent: bool) -> Ticket:
         """Queue records, to be written together."""
@@ -168,6 +184,7 @@ class Outbox:
             if error is not None and not isinstance(error, LogError):
                 raise error
             self._away = True
+            self._absences += 1
             _logger.warning("the log is away; events go to the spool", extra={"reason": str(error or "too slow")})
             behind = await self._keep(ticket)
             self._begin(self._come_back(append if late else None, behind))
@@ -179,9 +196,12 @@ class Outbox:
         except LogUnavailableError as exc:
             self._refusal = exc
             self._refused = self._refused or ticket.records
+            self._n_refused += len(ticket.records)
+            _logger.warning("neither the log nor the spool takes %d events: %s", len(ticket.records), exc)
             ticket.settle(exc)
             return 0
         self._refusal = None
+        self._n_spooled += len(ticket.records)
         ticket.settle()
         return self._spool.size_bytes
 

@@ -9,6 +9,7 @@ from typing import Self
 from uuid import uuid4
 
 from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.folder_lock import FolderLock
 from splitgauge.eventlog.port import EventLog
 from splitgauge.experiments.commands import By, initialize_log
 from splitgauge.router.aiohttp_upstream import AiohttpUpstream
@@ -36,6 +37,9 @@ from splitgauge.schemas.topics import OBSERVATIONS
 
 __all__ = ["Router"]
 
+_LOCK = "router.lock"
+"""Two routers in one folder would write over each other's spool."""
+
 
 class Router:
     """`async with Router(log, settings) as router:` and serve `router.app` meanwhile."""
@@ -61,12 +65,39 @@ class Router:
         return self._running is not None and self._running.ready
 
     def status(self) -> dict[str, object]:
-        """For `/readyz`."""
+        """For `/readyz` and `/metrics`."""
         running = self._started
-        return {"ready": self.ready, **running.follower.status(), "log_away": running.outbox.away}
+        return {
+            "ready": self.ready,
+            **running.follower.status(),
+            **running.outbox.status(),
+            "unmeasured_requests_total": running.exchange.unmeasured,
+            "refused_requests_total": running.gateway.refused,
+        }
 
     async def __aenter__(self) -> Self:
-        """Start. Raises: ConflictError (`unit-key-mismatch`); ContractError; LogError; UnknownRulesError."""
+        """Start.
+
+        Raises: LogInUseError where another router has the data folder; ConflictError (`unit-key-mismatch`);
+            ContractError; LogError; UnknownRulesError.
+        """
+        lock = FolderLock(self._settings.data_folder, _LOCK)
+        try:
+            await self._start(lock)
+        except BaseException:
+            lock.release()
+            raise
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Stop: take nothing more from the log, finish what is under way, write what is queued."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+
+    async def _start(self, lock: FolderLock) -> None:
         decisions = DecisionLog(self._log, source=SOURCES["router"], instance=self._settings.instance)
         key = load_or_create(self._settings.data_folder, self._settings.unit_key)
         await _agree_on(key, decisions, self._clock)
@@ -84,17 +115,9 @@ class Router:
             upstream=upstream,
             clock=self._clock,
             partitions=partitions,
+            lock=lock,
         )
         self._running.start()
-        return self
-
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        """Stop: take nothing more from the log, finish what is under way, write what is queued."""
-        running, self._running = self._running, None
-        if running is not None:
-            await running.stop()
 
     @property
     def _started(self) -> "_Running":
@@ -117,7 +140,9 @@ class _Running:
         upstream: Upstream,
         clock: Clock,
         partitions: int,
+        lock: FolderLock,
     ) -> None:
+        self._lock = lock
         self._upstream = upstream
         self._spool = spool
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,7 +156,7 @@ class _Running:
         )
         tokens = TokenSigner(key.derive("token"))
         events = EventMaker(instance=settings.instance, observation_partitions=partitions)
-        exchange = Exchange(
+        self.exchange = Exchange(
             follower=self.follower,
             outbox=self.outbox,
             upstream=upstream,
@@ -144,7 +169,7 @@ class _Running:
         attribution = Attribution(key, tokens)
         self._intake = Intake(
             log,
-            exchange=exchange,
+            exchange=self.exchange,
             follower=self.follower,
             events=events,
             clock=clock,
@@ -160,7 +185,7 @@ class _Running:
             clock=clock,
         )
         self.gateway = Gateway(
-            exchange=exchange,
+            exchange=self.exchange,
             follower=self.follower,
             outbox=self.outbox,
             events=events,
@@ -195,6 +220,7 @@ class _Running:
         await self.outbox.stop()
         await self._upstream.close()
         self._spool.close()
+        self._lock.release()
 
 
 async def _agree_on(key: UnitKey, decisions: DecisionLog, clock: Clock) -> None:

@@ -35,7 +35,7 @@ class Spool:
         Raises: LogDamagedError where the middle of the file is damaged; LogUnavailableError.
         """
         self._path = folder / FILE_NAME
-        self._limit = limit_bytes
+        self.limit_bytes = limit_bytes
         self._read_at = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,9 @@ class Spool:
         body = b"".join(_RECORD.pack(partition or 0, len(value)) + value for value, _, partition in records)
         summed = _SUMMED.pack(len(body), zlib.crc32(body))
         data = summed + zlib.crc32(summed).to_bytes(4, "big") + body
-        if self._end + len(data) > self._limit:
+        if self._end + len(data) > self.limit_bytes:
             raise LogUnavailableError(
-                f"the log is away, and the spool that stands in for it is full ({self._limit} bytes)",
+                f"the log is away, and the spool that stands in for it is full ({self.limit_bytes} bytes)",
                 where=str(self._path),
                 remedy="Bring the log back, or raise the setting `spool_bytes`",
                 code="spool-full",
