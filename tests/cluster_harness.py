@@ -37,6 +37,8 @@ __all__ = ["UNIT_KEY", "Cluster"]
 
 _SECRET = b"one key for all routers of a log"
 UNIT_KEY = UnitKey(_SECRET)
+_PATIENCE_S = 60.0
+"""Until a process has to have reached Kafka: all start at once, on a machine that may have other things to do."""
 _SAID_LAST = 4_000
 """Characters of what each process has said, shown where a test fails."""
 
@@ -183,6 +185,7 @@ def _settings(kafka: KafkaSettings, postgres: str | None) -> dict[str, object]:
         "kafka_topic_prefix": kafka.topic_prefix,
         "kafka_heartbeat_s": kafka.heartbeat_s,
         "kafka_session_timeout_s": kafka.session_timeout_s,
+        "kafka_connect_timeout_s": _PATIENCE_S,
         "unit_key": _SECRET.hex(),
     }
     return said if postgres is None else said | {"postgres": postgres}

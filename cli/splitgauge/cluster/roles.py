@@ -16,7 +16,7 @@ from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import ContractError, LogUnavailableError, SplitgaugeError
 
-__all__ = ["BACKGROUND", "KeptRole"]
+__all__ = ["BACKGROUND", "KeptRole", "Work"]
 
 RETRY_S = 1.0
 """After a role could not use its log or database."""
@@ -30,11 +30,11 @@ _logger = logging.getLogger(__name__)
 class KeptRole:
     """One role of the process, from its start to its stop."""
 
-    def __init__(self, role: Role, log: EventLog, settings: ClusterSettings) -> None:
+    def __init__(self, role: Role, work: Work, log: EventLog, settings: ClusterSettings) -> None:
         self.role = role
         self.log = log
         self.settings = settings
-        self._work = BACKGROUND[role]
+        self._work = work
         self._says: Status | None = None
         self._failure: str | None = None
 
@@ -69,53 +69,67 @@ class KeptRole:
         _logger.error("%s stopped: %s", self.role, first)
 
 
-async def _aggregate(kept: KeptRole) -> None:
+def _aggregator() -> Work:
     from splitgauge.aggregator.fold_group import FoldGroup
     from splitgauge.aggregator.partition_worker import Surroundings
     from splitgauge.eventlog.decisions import DecisionLog
     from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 
-    checkpoints = await PostgresCheckpoints.open(_postgres(kept))
-    try:
-        decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
-        await decisions.catch_up()
-        around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, kept.settings.instance)
-        folds = FoldGroup(around)
-        kept.begun(lambda: {"ready": True, "positions": {str(at): upto for at, upto in folds.positions.items()}})
-        await folds.run()
-    finally:
-        await checkpoints.close()
+    async def work(kept: KeptRole) -> None:
+        checkpoints = await PostgresCheckpoints.open(_postgres(kept))
+        try:
+            decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
+            await decisions.catch_up()
+            around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, kept.settings.instance)
+            folds = FoldGroup(around)
+            kept.begun(lambda: {"ready": True, "positions": {str(at): upto for at, upto in folds.positions.items()}})
+            await folds.run()
+        finally:
+            await checkpoints.close()
+
+    return work
 
 
-async def _tabulate(kept: KeptRole) -> None:
+def _tables() -> Work:
     from splitgauge.aggregator.faust_tables import FaustTablesWorker
 
-    worker = FaustTablesWorker(
-        kept.log, kept.settings.kafka, now_us=SYSTEM_CLOCK.now_us, instance=kept.settings.instance
-    )
-    kept.begun(lambda: {"ready": worker.ready, "partitions": sorted(worker.partitions)})
-    await worker.run()
+    async def work(kept: KeptRole) -> None:
+        worker = FaustTablesWorker(
+            kept.log, kept.settings.kafka, now_us=SYSTEM_CLOCK.now_us, instance=kept.settings.instance
+        )
+        kept.begun(lambda: {"ready": worker.ready, "partitions": sorted(worker.partitions)})
+        await worker.run()
+
+    return work
 
 
-async def _analyze(kept: KeptRole) -> None:
+def _analyzer() -> Work:
     from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
 
-    analyzer = Analyzer(kept.log, clock=SYSTEM_CLOCK.now_us, settings=AnalyzerSettings(instance=kept.settings.instance))
-    kept.begun(analyzer.status)
-    await analyzer.run()
+    async def work(kept: KeptRole) -> None:
+        analyzer = Analyzer(
+            kept.log, clock=SYSTEM_CLOCK.now_us, settings=AnalyzerSettings(instance=kept.settings.instance)
+        )
+        kept.begun(analyzer.status)
+        await analyzer.run()
+
+    return work
 
 
-async def _archive(kept: KeptRole) -> None:
+def _archiver() -> Work:
     from splitgauge.archiver.service import Archiver
     from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
 
-    writer = await ArchiveWriter.open(_postgres(kept))
-    try:
-        archiver = Archiver(kept.log, writer)
-        kept.begun(archiver.status)
-        await archiver.run()
-    finally:
-        await writer.close()
+    async def work(kept: KeptRole) -> None:
+        writer = await ArchiveWriter.open(_postgres(kept))
+        try:
+            archiver = Archiver(kept.log, writer)
+            kept.begun(archiver.status)
+            await archiver.run()
+        finally:
+            await writer.close()
+
+    return work
 
 
 def _postgres(kept: KeptRole) -> str:
@@ -128,10 +142,11 @@ def _postgres(kept: KeptRole) -> str:
     return kept.settings.postgres
 
 
-BACKGROUND: Mapping[Role, Work] = {
-    Role.AGGREGATOR: _aggregate,
-    Role.TABLES: _tabulate,
-    Role.ANALYZER: _analyze,
-    Role.ARCHIVER: _archive,
+BACKGROUND: Mapping[Role, Callable[[], Work]] = {
+    Role.AGGREGATOR: _aggregator,
+    Role.TABLES: _tables,
+    Role.ANALYZER: _analyzer,
+    Role.ARCHIVER: _archiver,
 }
-"""The roles that need nobody to ask them anything."""
+"""The roles that need nobody to ask them anything, each with what loads its modules. That is done before any event loop
+runs: it would stand still meanwhile, for seconds on a busy machine."""

@@ -15,7 +15,7 @@ import uvloop
 
 from splitgauge.cluster.operators import operators_app
 from splitgauge.cluster.role import Role
-from splitgauge.cluster.roles import BACKGROUND, KeptRole
+from splitgauge.cluster.roles import BACKGROUND, KeptRole, Work
 from splitgauge.cluster.settings import ClusterSettings
 from splitgauge.console.operators import Part
 from splitgauge.console.service import Console, ConsoleSettings
@@ -34,21 +34,22 @@ def run(settings: ClusterSettings) -> int:
     Raises: LogUnavailableError, UnknownSubjectError and ConflictError where Kafka or its topics are not as they have to
         be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
     """
+    background = {role: BACKGROUND[role]() for role in sorted(settings.roles & BACKGROUND.keys())}
     if Role.AGGREGATOR in settings.roles:
         from splitgauge.standalone.measuring import COLLECTION
 
         gc.freeze()
         gc.set_threshold(*COLLECTION)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, background))
     return 0
 
 
-async def _serve(settings: ClusterSettings) -> None:
+async def _serve(settings: ClusterSettings, background: Mapping[Role, Work]) -> None:
     listener = bound(settings.host, settings.port)
     try:
         async with _connected(settings) as log, AsyncExitStack() as stack:
-            app = await _started(settings, log, stack)
+            app = await _started(settings, log, background, stack)
             about = f"{', '.join(sorted(settings.roles))} on {settings.kafka.bootstrap}"
             await serve(app, listener, shutdown_s=settings.shutdown_s, about=about)
     finally:
@@ -64,11 +65,13 @@ async def _connected(settings: ClusterSettings) -> AsyncGenerator[KafkaEventLog]
         await log.close()
 
 
-async def _started(settings: ClusterSettings, log: KafkaEventLog, stack: AsyncExitStack) -> ASGIApp:
+async def _started(
+    settings: ClusterSettings, log: KafkaEventLog, background: Mapping[Role, Work], stack: AsyncExitStack
+) -> ASGIApp:
     """All roles, each to be stopped by the stack before those that were started earlier."""
     parts: dict[str, Part] = {}
-    for role in sorted(settings.roles & BACKGROUND.keys()):
-        kept = KeptRole(role, log, settings)
+    for role, work in background.items():
+        kept = KeptRole(role, work, log, settings)
         parts[role.value] = kept.status
         await stack.enter_async_context(_beside(kept))
     router: Router | None = None
