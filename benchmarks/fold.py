@@ -42,7 +42,7 @@ PARTIAL_EVERY = 10_000
 BATCH = 500
 
 
-def decisions() -> DecisionHistory:
+def decision_events() -> list[bytes]:
     """One active experiment with a goal of its own."""
     by = By(actor=Actor(kind="user", name="benchmark"), reason="a benchmark")
     history = DecisionHistory()
@@ -64,10 +64,19 @@ def decisions() -> DecisionHistory:
         lambda: define_experiment(history.newest, "exp", specification, by),
         lambda: activate_experiment(history.newest, "exp", by),
     )
+    values: list[bytes] = []
     for offset, make in enumerate(makers):
         data = encode(make().model_dump(mode="json"))
         value = wrap(data, type="splitgauge.decision.v1", id=str(offset), source="b", time=to_text(START_US))
         history.extend([(offset, value)])
+        values.append(value)
+    return values
+
+
+def decisions() -> DecisionHistory:
+    """The state after them."""
+    history = DecisionHistory()
+    history.extend(list(enumerate(decision_events())))
     return history
 
 

@@ -96,7 +96,7 @@ class Attribution:
             if book.layout.has_covariates and data.reason == "split" and data.unit_id not in book.cohorts.units.rows:
                 covariates = book.layout.covariate_values(data.covariates)
         live = data.mode == "live"
-        if live and data.request_id in self.open.held:
+        if live and data.request_id in self.open:
             self._count(data.experiment_id, "duplicates")
             return
         ticked = self.clock.move(at_us)
@@ -107,7 +107,7 @@ class Attribution:
         if not live:
             return
         request = OpenRequest(data, at_us, at)
-        self.open.open(request)
+        self.open.open((request,))
         if book is not None and book.assigned(data, at_us, self.clock, covariates):
             self._apply_waiting(book, data.unit_id)
         waiting = self.waiting.take_outcome(data.request_id) if self.waiting.outcomes else None
@@ -136,7 +136,7 @@ class Attribution:
             self._book(data.experiment_id)
         if type(data.metrics) is not BoundedMeasured:
             check_measured(data.metrics, complete=data.status == "complete")
-        request = self.open.held.get(data.request_id)
+        request = self.open.get(data.request_id)
         if request is not None:
             if data.assigned_at != request.at:
                 instant_us(data.assigned_at)
@@ -152,7 +152,7 @@ class Attribution:
     def _close(self, request: OpenRequest, data: Outcome) -> None:
         given = request.data
         book = self.books.get(given.experiment_id or "")
-        was_missing = self.open.close(request)
+        was_missing = self.open.close(given.request_id)
         if (
             data.experiment_id != given.experiment_id
             or data.epoch != given.epoch

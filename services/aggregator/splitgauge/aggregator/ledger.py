@@ -4,16 +4,17 @@ Owns who waits for whom, and until when; which request is missing. Counts nothin
 due. Knows no metric.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct, json
 
 from splitgauge.aggregator.clock import MISSING_AFTER_US
 from splitgauge.aggregator.observation import Assignment, OutcomeEvent, ReportEvent
-from splitgauge.schemas.instants import SECOND_US
 
 __all__ = ["OpenRequest", "OpenRequests", "WaitingOutcome", "WaitingReport", "WaitingRoom"]
+
+_NEVER_US = 2**63
 
 
 class OpenRequest(Struct, frozen=True, gc=False):
@@ -25,62 +26,63 @@ class OpenRequest(Struct, frozen=True, gc=False):
 
 
 class OpenRequests:
-    """Open requests by id (`held`). Those past their horizon are known: missing until their outcome comes."""
+    """Open requests by id.
 
-    __slots__ = ("_missing", "_saved", "_seconds", "held")
+    Attributes:
+        young: those whose horizon has not passed.
+        missing: those past it, until their outcome comes.
+    """
+
+    __slots__ = ("_earliest_us", "_saved", "missing", "young")
 
     def __init__(self) -> None:
-        self.held: dict[str, OpenRequest] = {}
-        self._missing: set[str] = set()
-        # By second of assignment, so that the horizon finds what it passes without looking at all.
-        self._seconds: dict[int, set[str]] = {}
+        self.young: dict[str, OpenRequest] = {}
+        self.missing: dict[str, OpenRequest] = {}
+        self._earliest_us = _NEVER_US  # no young request is older than that
         self._saved: set[str] = set()
 
-    def open(self, request: OpenRequest) -> None:
-        """A request was assigned."""
-        request_id, second = request.data.request_id, request.at_us // SECOND_US
-        self.held[request_id] = request
-        held = self._seconds.get(second)
-        if held is None:
-            self._seconds[second] = {request_id}
-        else:
-            held.add(request_id)
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self.young or request_id in self.missing
 
-    def close(self, request: OpenRequest) -> bool:
+    def get(self, request_id: str) -> OpenRequest | None:
+        """The open request with this id."""
+        return self.young.get(request_id) or self.missing.get(request_id)
+
+    def open(self, requests: Collection[OpenRequest]) -> None:
+        """Requests were assigned."""
+        self.young.update((request.data.request_id, request) for request in requests)
+        self._earliest_us = min(self._earliest_us, min(request.at_us for request in requests))
+
+    def close(self, request_id: str) -> bool:
         """Its outcome came. True if it had been counted as missing."""
-        request_id = request.data.request_id
-        del self.held[request_id]
-        if request_id in self._missing:
-            self._missing.remove(request_id)
-            return True
-        self._seconds[request.at_us // SECOND_US].discard(request_id)
-        return False
+        if self.young.pop(request_id, None) is not None:
+            return False
+        del self.missing[request_id]
+        return True
 
-    def newly_missing(self, now_us: int) -> Iterator[OpenRequest]:
+    def newly_missing(self, now_us: int) -> list[OpenRequest]:
         """Requests whose horizon has passed since the last call. Calling it more or less often changes nothing."""
         horizon_us = now_us - MISSING_AFTER_US
-        for second in [second for second in self._seconds if second * SECOND_US <= horizon_us]:
-            due = {key for key in self._seconds[second] if self.held[key].at_us <= horizon_us}
-            self._seconds[second] -= due
-            if not self._seconds[second]:
-                del self._seconds[second]
-            self._missing |= due
-            for request_id in due:
-                yield self.held[request_id]
+        if self._earliest_us > horizon_us:
+            return []
+        due = [request for request in self.young.values() if request.at_us <= horizon_us]
+        for request in due:
+            self.missing[request.data.request_id] = self.young.pop(request.data.request_id)
+        self._earliest_us = min((request.at_us for request in self.young.values()), default=_NEVER_US)
+        return due
 
     def give_up(self, over: Callable[[OpenRequest], bool]) -> None:
         """Let go of missing requests whose time is over. They stay counted as missing."""
-        for request_id in [key for key in self._missing if over(self.held[key])]:
-            self._missing.remove(request_id)
-            del self.held[request_id]
+        for request_id in [key for key, request in self.missing.items() if over(request)]:
+            del self.missing[request_id]
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Rows `o/request` of what is open now and was not at the last call, or the other way round."""
-        held = set(self.held)
-        rows: dict[bytes, bytes | None] = {b"o/" + key.encode(): None for key in self._saved - held}
-        for key in held - self._saved:
-            rows[b"o/" + key.encode()] = json.encode(self.held[key])
-        self._saved = held
+        held = {**self.young, **self.missing}
+        rows: dict[bytes, bytes | None] = {b"o/" + key.encode(): None for key in self._saved - held.keys()}
+        for key in held.keys() - self._saved:
+            rows[b"o/" + key.encode()] = json.encode(held[key])
+        self._saved = set(held)
         return rows
 
     def restore(self, rows: Mapping[bytes, bytes], now_us: int | None) -> None:
@@ -89,11 +91,10 @@ class OpenRequests:
             if key.startswith(b"o/"):
                 request = json.decode(value, type=OpenRequest)
                 if now_us is not None and request.at_us + MISSING_AFTER_US <= now_us:
-                    self.held[request.data.request_id] = request
-                    self._missing.add(request.data.request_id)
+                    self.missing[request.data.request_id] = request
                 else:
-                    self.open(request)
-        self._saved = set(self.held)
+                    self.open((request,))
+        self._saved = {*self.young, *self.missing}
 
 
 class WaitingOutcome(NamedTuple):
