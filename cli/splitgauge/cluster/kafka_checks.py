@@ -155,9 +155,7 @@ async def _positions(
     reader = KafkaReader(settings, {name: found.partitions for name, found in topics.items()})
     findings: list[Finding] = []
     try:
-        for reading in _readings(settings):
-            if reading.topic in topics:
-                findings += await _told("group", reading.group, _group(admin, settings, reader, reading))
+        findings += await _told("group", "all", _groups(admin, settings, reader, topics))
         if DEAD_LETTERS.name in topics:
             called = settings.topic(DEAD_LETTERS.name)
             findings += await _told("dead letters", called, _dead_letters(settings, reader))
@@ -166,20 +164,32 @@ async def _positions(
     return findings
 
 
-async def _group(
-    admin: AIOKafkaAdminClient, settings: KafkaSettings, reader: KafkaReader, reading: _Reading
+async def _groups(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, reader: KafkaReader, topics: Mapping[str, FoundTopic]
 ) -> list[Finding]:
+    with mapped(settings.bootstrap):
+        # To look for the coordinator of a group that never was would make brokers create what they keep groups in.
+        known = {str(group[0]) for group in await admin.list_consumer_groups()}
+    readings = [reading for reading in _readings(settings) if reading.topic in topics]
+    return [await _group(admin, settings, reader, reading, known=reading.group in known) for reading in readings]
+
+
+async def _group(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, reader: KafkaReader, reading: _Reading, *, known: bool
+) -> Finding:
     called, bounds = settings.topic(reading.topic), await reader.bounds(reading.topic)
-    with mapped(f"group {reading.group}"):
-        (described,) = (await admin.describe_consumer_groups([reading.group]))[0].groups
-        committed = await admin.list_consumer_group_offsets(reading.group)
-    upto = {place.partition: at.offset for place, at in committed.items() if place.topic == called}
+    members, upto = 0, dict[int, int]()
+    if known:
+        with mapped(f"group {reading.group}"):
+            (described,) = (await admin.describe_consumer_groups([reading.group]))[0].groups
+            committed = await admin.list_consumer_group_offsets(reading.group)
+        members = len(described[-1])
+        upto = {place.partition: at.offset for place, at in committed.items() if place.topic == called}
     waiting = sum(end - max(start, upto.get(partition, 0)) for partition, (start, end) in bounds.items())
-    members = len(described[-1])
     if waiting and not members:
         message = f"nobody reads {called}, where {waiting} events wait"
-        return [Finding.warning("group", reading.group, message, f"Start `splitgauge run {reading.role}`")]
-    return [Finding.ok("group", reading.group, f"members: {members}, events of {called} that wait: {waiting}")]
+        return Finding.warning("group", reading.group, message, f"Start `splitgauge run {reading.role}`")
+    return Finding.ok("group", reading.group, f"members: {members}, events of {called} that wait: {waiting}")
 
 
 async def _dead_letters(settings: KafkaSettings, reader: KafkaReader) -> list[Finding]:

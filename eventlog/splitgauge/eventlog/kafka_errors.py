@@ -82,7 +82,8 @@ def translate(error: Exception, *, where: str) -> SplitgaugeError:
     if isinstance(error, kafka.ConsumerStoppedError | kafka.IllegalOperation):
         return closed_error(where)
     said = "no answer in time" if isinstance(error, TimeoutError) and not str(error) else str(error)
-    remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), "")
+    passes = "Try again: it may pass by itself" if getattr(error, "retriable", False) else ""
+    remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), passes)
     return LogUnavailableError(f"Kafka: {said}", where=where, remedy=remedy)
 
 
