@@ -115,7 +115,7 @@ async def record(folder: Path, seconds: float) -> None:
     """What a run of so many seconds leaves behind."""
     log = SqliteEventLog.open(folder, observation_partitions=PARTITIONS)
     decisions = DecisionLog(log, source=SOURCES["console"], instance="benchmark")
-    analyses = AnalysisLog(log, instance="benchmark")
+    analyses = AnalysisLog(log, clock=lambda: time.time_ns() // 1000, instance="benchmark")
     await define(decisions)
     folds = {number: PartitionFold(number) for number in range(PARTITIONS)}
     chance, history = Random(7), decisions.history

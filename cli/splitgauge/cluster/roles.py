@@ -40,13 +40,16 @@ class KeptRole:
 
     def begun(self, says: Status) -> None:
         """The role is put together; what it says of itself from now on."""
-        self._says, self._failure = says, None
+        self._says = says
 
     def status(self) -> Mapping[str, object]:
-        """For `/readyz`."""
-        if self._failure is not None:
-            return {"ready": False, "reason": self._failure}
-        return {"ready": False} if self._says is None else self._says()
+        """For `/readyz`. What stopped the role is told until it is ready again: it may stop it at once once more."""
+        said: dict[str, object] = {"ready": False} if self._says is None else dict(self._says())
+        if said["ready"]:
+            self._failure = None
+        elif self._failure is not None:
+            said["reason"] = self._failure
+        return said
 
     async def run(self) -> None:
         """Until cancelled, or stopped for good by what it found."""
@@ -65,8 +68,14 @@ class KeptRole:
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        self._failure = str(first)
+        self._says, self._failure = None, str(first)
         _logger.error("%s stopped: %s", self.role, first)
+
+    def ended(self, task: "asyncio.Task[None]") -> None:
+        """For `add_done_callback`: an error that nobody foresaw ends no role in silence."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._says, self._failure = None, f"it has failed: {error!r}"
+            _logger.error("%s has failed", self.role, exc_info=error)
 
 
 def _aggregator() -> Work:
@@ -82,7 +91,9 @@ def _aggregator() -> Work:
             await decisions.catch_up()
             around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, kept.settings.instance)
             folds = FoldGroup(around)
-            kept.begun(lambda: {"ready": True, "positions": {str(at): upto for at, upto in folds.positions.items()}})
+            kept.begun(
+                lambda: {"ready": folds.ready, "positions": {str(at): upto for at, upto in folds.positions.items()}}
+            )
             await folds.run()
         finally:
             await checkpoints.close()

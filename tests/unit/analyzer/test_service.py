@@ -33,11 +33,11 @@ from splitgauge.experiments.commands import (
 )
 from splitgauge.experiments.looks import AcceptedLook, Looks
 from splitgauge.schemas import instants
-from splitgauge.schemas.codec import encode
+from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.decision import DecisionData
 from splitgauge.schemas.envelope import SOURCES, parse, wrap
 from splitgauge.schemas.tables import WindowData
-from splitgauge.schemas.topics import ANALYSES, DECISIONS, WINDOWS
+from splitgauge.schemas.topics import ANALYSES, DEAD_LETTERS, DECISIONS, WINDOWS
 
 NOW_US = START_US + round(48 * HOUR_S) * instants.SECOND_US
 FAST = AnalyzerSettings(debounce_s=0.0, interval_s=0.01, retry_s=0.0)
@@ -239,15 +239,24 @@ async def test_window_made_from_decisions_not_read_yet_waits_for_them() -> None:
     assert (await looks_in(log))[0].data.decisions.upto == 5
 
 
-async def test_what_is_no_window_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_window_and_no_analysis_goes_to_the_dead_letters() -> None:
     log = MemoryEventLog()
     await begin(log)
-    await log.append(WINDOWS.name, [Record(b"garbage", b"x")])
+    for topic in (WINDOWS.name, ANALYSES.name):
+        await log.append(topic, [Record(b"garbage", b"x")])
     async with analyzing(log):
         await publish(log, better())
         await until(lambda: _completed(log))
+        await log.append(ANALYSES.name, [Record(b"", b"x")])
+        await until(lambda: _has_letters(log, 3))
 
-    assert "not JSON" in caplog.text
+    letters = [decode(record.value)["data"] for record in await log.read(DEAD_LETTERS.name, 0, 0)]
+    ends = {topic: (await log.bounds(topic))[0].end for topic in (WINDOWS.name, ANALYSES.name)}
+    assert {(letter["topic"], letter["offset"]) for letter in letters} == {
+        (WINDOWS.name, 0),
+        (ANALYSES.name, 0),
+        (ANALYSES.name, ends[ANALYSES.name] - 1),
+    }
 
 
 async def _completed(log: MemoryEventLog) -> bool:
@@ -256,6 +265,10 @@ async def _completed(log: MemoryEventLog) -> bool:
 
 async def _recommends(log: MemoryEventLog) -> bool:
     return (await state_in(log)).recommendation is not None
+
+
+async def _has_letters(log: MemoryEventLog, count: int) -> bool:
+    return (await log.bounds(DEAD_LETTERS.name))[0].end >= count
 
 
 async def _has_looks(log: MemoryEventLog, count: int) -> bool:

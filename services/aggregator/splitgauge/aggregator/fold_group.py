@@ -35,6 +35,13 @@ class FoldGroup:
         self._publisher = Publisher(around.log, PARTIALS.name, rank_of=table_rank)
         self._workers: dict[int, PartitionWorker] = {}
         self._sources: dict[int, _Shared] = {}
+        self._joined = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is in the group and has folded all that stood in its partitions when it got them. It may have
+        none, where there are more workers than those."""
+        return self._joined and all(worker.ready for worker in self._workers.values())
 
     @property
     def positions(self) -> Mapping[int, int]:
@@ -68,6 +75,7 @@ class FoldGroup:
                         await self._end(partition, running.pop(partition))
                     elif partition not in running or running[partition].done():
                         running[partition] = tasks.create_task(self._worker(partition, member).run())
+                self._joined = True
                 await asyncio.sleep(LOOK_EVERY_S)
 
     def _worker(self, partition: int, member: GroupMember) -> PartitionWorker:

@@ -97,6 +97,7 @@ class PartitionWorker:
         self._owner = f"fold-{FOLD_VERSION}/{OBSERVATIONS.name}/{partition}"
         self._fold = PartitionFold(partition)
         self._saved: int | None = None
+        self._caught_up = False
         self._moved = asyncio.Event()
         # Held from folding a batch until its dead letters are durable: no checkpoint may stand between the two.
         self._whole = asyncio.Lock()
@@ -105,6 +106,11 @@ class PartitionWorker:
     def position(self) -> int:
         """Offset of the first event that is not folded yet."""
         return self._fold.position
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that was there when it began is folded."""
+        return self._caught_up
 
     def publish_again(self, experiment_id: str) -> None:
         """Somebody has published an older partial after ours."""
@@ -118,6 +124,7 @@ class PartitionWorker:
             LogUnavailableError (also where dead letters cannot be written: nothing may be skipped silently).
         """
         while True:
+            self._caught_up = False
             await self._load()
             # What was published before the last stop is newer than the checkpoint: catch up before publishing.
             end = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition].end
@@ -141,6 +148,7 @@ class PartitionWorker:
             )
 
     async def _live(self) -> None:
+        self._caught_up = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
             tasks.create_task(self._keep())

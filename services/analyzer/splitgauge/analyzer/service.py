@@ -15,15 +15,16 @@ from splitgauge.analyzer.analysis_log import AnalysisLog
 from splitgauge.analyzer.cadence import LOG_EVERY_S, is_worth_logging
 from splitgauge.analyzer.proposals import propose
 from splitgauge.analyzer.windows import Windows, not_before
+from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.decisions import DecisionLog
-from splitgauge.eventlog.port import EventLog, StoredRecord
+from splitgauge.eventlog.port import EventLog, Record, StoredRecord
 from splitgauge.experiments import Judged
 from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.schemas import instants
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import ConflictError, LogUnavailableError, MalformedError
 from splitgauge.schemas.tables import WindowData
-from splitgauge.schemas.topics import WINDOWS
+from splitgauge.schemas.topics import DEAD_LETTERS, WINDOWS
 
 __all__ = ["Analyzer", "AnalyzerSettings"]
 
@@ -76,7 +77,7 @@ class Analyzer:
         self._clock = clock
         self._settings = settings if settings is not None else AnalyzerSettings()
         self._decisions = DecisionLog(log, source=SOURCES["analyzer"], instance=self._settings.instance)
-        self._analyses = AnalysisLog(log, instance=self._settings.instance)
+        self._analyses = AnalysisLog(log, clock=clock, instance=self._settings.instance)
         self._windows = Windows()
         self._window_positions: dict[int, int] = {}
         self._paces: dict[str, _Pace] = {}
@@ -116,25 +117,31 @@ class Analyzer:
         for partition, bounds in (await self._log.bounds(WINDOWS.name)).items():
             position = bounds.start
             while records := await self._log.read(WINDOWS.name, partition, position):
-                self._take_windows(records)
+                await self._take_windows(records)
                 position = records[-1].offset + 1
             self._window_positions[partition] = position
 
     async def _follow_windows(self) -> None:
         async for records in self._log.follow(WINDOWS.name, self._window_positions):
-            self._take_windows(records)
+            await self._take_windows(records)
 
-    def _take_windows(self, records: list[StoredRecord]) -> None:
+    async def _take_windows(self, records: list[StoredRecord]) -> None:
+        letters: list[Record] = []
         for record in records:
             try:
                 changed = self._windows.take(record.value)
             except MalformedError as exc:
                 # Windows are made again from the log; the next one takes its place.
-                _logger.warning("window at %s/%s/%s: %s", record.topic, record.partition, record.offset, exc)
+                time, instance = instants.to_text(self._clock()), self._settings.instance
+                letters.append(
+                    dead_letter(record, code=exc.code, reason=str(exc), role="analyzer", time=time, instance=instance)
+                )
                 continue
             if changed is not None:
                 self._pace(changed).changed = True
                 self._wake.set()
+        if letters:
+            await self._log.append(DEAD_LETTERS.name, letters)
 
     def _pace(self, experiment_id: str) -> _Pace:
         return self._paces.setdefault(experiment_id, _Pace())

@@ -45,8 +45,10 @@ def not_before(window: WindowData, positions: dict[int, int]) -> bool:
 
 def _read(value: bytes) -> WindowData | None:
     envelope = parse(value)
-    if envelope.type != "splitgauge.window.v1":
+    if envelope.type == "splitgauge.window-buckets.v1":
         return None  # time buckets, which no verdict reads
+    if envelope.type != "splitgauge.window.v1":
+        raise MalformedError(f"an event of type {envelope.type!r} is no window", where="/type")
     try:
         return WindowData.model_validate(envelope.data)
     except ValidationError as exc:
