@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -25,6 +25,8 @@ __all__ = ["Broker", "administration", "brokers", "clock_ahead_s", "configured",
 
 _FETCH = 1
 """The API key of the request that every reader lives on; its versions tell releases apart."""
+
+_UNKNOWN_TOPIC = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,16 @@ async def clock_ahead_s(settings: KafkaSettings, now_s: Callable[[], float]) -> 
 async def configured(
     admin: AIOKafkaAdminClient, names: Sequence[str], *, kind: ConfigResourceType = ConfigResourceType.TOPIC
 ) -> Mapping[str, Mapping[str, str]]:
-    """The settings in force, by topic or broker. Raises: KafkaError."""
+    """The settings in force, by topic or broker; without topics that the broker that was asked does not know, as it may
+    not know one for a moment that another broker has. Raises: KafkaError.
+    """
     if not names:
         return {}
     answers = await admin.describe_configs([ConfigResource(kind, name) for name in names])
     found: dict[str, dict[str, str]] = {}
     for code, message, _, name, entries in (resource for answer in answers for resource in answer.resources):
+        if code == _UNKNOWN_TOPIC:
+            continue
         if code:
             raise for_code(code)(message)
         found[name] = {str(entry[0]): str(entry[1]) for entry in entries}
@@ -123,10 +129,18 @@ async def _asked(settings: KafkaSettings, broker: Broker) -> Broker:
 
 @asynccontextmanager
 async def _connection(settings: KafkaSettings, host: str, port: int) -> AsyncGenerator[AIOKafkaConnection]:
-    with mapped(f"{host}:{port}"):
-        async with asyncio.timeout(settings.connect_timeout_s):
-            connection = await create_conn(host, port, **settings.connection())
+    where = f"{host}:{port}"
+    with mapped(where):
         try:
-            yield connection
-        finally:
-            connection.close()
+            async with asyncio.timeout(settings.connect_timeout_s):
+                connection = await create_conn(host, port, **settings.connection())
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except KafkaConnectionError as exc:
+            raise LogUnavailableError(
+                "Kafka has taken the connection, and closed it without an answer",
+                where=where,
+                remedy="Check `kafka_security_protocol`: this listener may want TLS, a user or a certificate of ours",
+            ) from exc

@@ -134,7 +134,11 @@ async def find_topics(
         there = {topic["topic"]: topic for topic in await admin.describe_topics()}
         ours = {name: there[settings.topic(name)] for name in names if settings.topic(name) in there}
         settings_of = await configured(admin, [settings.topic(name) for name in ours])
-    return {name: _found(topic["partitions"], settings_of[topic["topic"]]) for name, topic in ours.items()}
+    return {
+        name: _found(topic["partitions"], settings_of[topic["topic"]])
+        for name, topic in ours.items()
+        if topic["topic"] in settings_of
+    }
 
 
 def misfits_of(found: Mapping[str, FoundTopic], settings: KafkaSettings, plan: TopicPlan | None = None) -> list[Misfit]:

@@ -5,14 +5,14 @@ as the ones that it makes have the partitions of the broker's defaults and then 
 """
 
 import asyncio
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 
+from splitgauge.eventlog.kafka_admin import administration
 from splitgauge.eventlog.kafka_errors import mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_topic_fit import FoundTopic, find_topics
 from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.topics import PARTIALS
 
@@ -54,40 +54,28 @@ async def make_changelog(settings: KafkaSettings) -> int:
 
     Raises: ConflictError where one is there that does not match; LogUnavailableError.
     """
-    admin = AIOKafkaAdminClient(**settings.client())
-    source, name = settings.topic(PARTIALS.name), changelog_topic(settings)
-    with mapped(settings.bootstrap):
-        await admin.start()
-        try:
+    async with administration(settings) as admin:
+        with mapped(settings.bootstrap):
             async with asyncio.timeout(settings.connect_timeout_s):
-                # A topic that was just made, here or by another worker, is not seen at once.
-                while name not in (there := {topic["topic"]: topic for topic in await admin.describe_topics()}):
-                    await _create(admin, name, source, there[source]["partitions"])
+                # A topic that was just made, here or by another worker, is not seen at once, nor by all brokers.
+                while len(found := await find_topics(admin, settings, (PARTIALS.name, CHANGELOG))) < 2:
+                    if PARTIALS.name in found:
+                        await _create(admin, changelog_topic(settings), found[PARTIALS.name])
                     await asyncio.sleep(_LOOK_EVERY_S)
-                policy = (await _settings(admin, name)).get("cleanup.policy")
-        finally:
-            await admin.close()
-    found, wanted = len(there[name]["partitions"]), len(there[source]["partitions"])
-    misfit = changelog_misfit(name, partitions=found, policy=policy, wanted=wanted)
+    source, changelog = found[PARTIALS.name], found[CHANGELOG]
+    policy = changelog.settings.get("cleanup.policy")
+    misfit = changelog_misfit(
+        changelog_topic(settings), partitions=changelog.partitions, policy=policy, wanted=source.partitions
+    )
     if misfit is not None:
         raise misfit
-    return wanted
+    return source.partitions
 
 
-async def _create(admin: AIOKafkaAdminClient, name: str, source: str, partitions: list[dict[str, Any]]) -> None:
-    like = await _settings(admin, source)
-    settings = {"cleanup.policy": "compact"} | {key: like[key] for key in _COPIED}
-    replication = min(len(partition["replicas"]) for partition in partitions)
-    wish = NewTopic(name, len(partitions), replication, topic_configs=settings)
+async def _create(admin: AIOKafkaAdminClient, name: str, source: FoundTopic) -> None:
+    settings = {"cleanup.policy": "compact"} | {key: source.settings[key] for key in _COPIED}
+    wish = NewTopic(name, source.partitions, source.replication, topic_configs=settings)
     answer = await admin.create_topics([wish])
     for topic, code, message in answer.topic_errors:
         if code not in (0, _TOPIC_EXISTS):  # another worker was faster
             raise translate(for_code(code)(message), where=topic)
-
-
-async def _settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    code, message, _, _, entries = answers[0].resources[0]
-    if code:
-        raise translate(for_code(code)(message), where=topic)
-    return {str(entry[0]): str(entry[1]) for entry in entries}
