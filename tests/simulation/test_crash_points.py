@@ -18,6 +18,7 @@ import pytest
 from faults import Crash, Crashed, FaultyCheckpoints, FaultyEventLog
 from fold_stories import MINUTE, START, Decisions, assignment, outcome, report
 from plain_fold import accepted_looks, decisions_in, ends_of, newest_windows, plain_windows, positions_of
+from splitgauge.aggregator.partition_fold import checkpoint_owner
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
@@ -28,7 +29,6 @@ from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.schemas.envelope import SOURCES, parse
-from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
 
 PARTITIONS = 2
@@ -150,7 +150,7 @@ async def _settled(world: World) -> bool:
     if positions_of(windows["exp"]) != await ends_of(world.log):
         return False
     for partition, end in (await ends_of(world.log)).items():
-        saved = await world.log.checkpoints.load(f"fold-{FOLD_VERSION}/{OBSERVATIONS.name}/{partition}")
+        saved = await world.log.checkpoints.load(checkpoint_owner(partition))
         if saved is None or saved.position != end:
             return False
     return True

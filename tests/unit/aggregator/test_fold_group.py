@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 
 from fold_stories import START, Decisions, assignment, outcome, stored
 from splitgauge.aggregator.fold_group import GROUP, FoldGroup
-from splitgauge.aggregator.partition_fold import PartitionFold
+from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
 from splitgauge.aggregator.table_events import read_table_event
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.codec import decode
-from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS
 
 PARTITIONS = 4
@@ -135,7 +134,7 @@ async def test_a_checkpoint_older_than_what_the_group_has_committed_is_folded_on
         for partition in range(PARTITIONS):
             assert await member.commit(partition, 20)
     # As after the database was restored from a backup.
-    await world.log.checkpoints.drop(f"fold-{FOLD_VERSION}/{OBSERVATIONS.name}/0")
+    await world.log.checkpoints.drop(checkpoint_owner(0))
     async with running(world.group("a1")) as task:
         await world.write(4)
         await world.until_folded([task])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from fold_stories import START, Decisions, assignment, outcome, stored
-from splitgauge.aggregator.partition_fold import PartitionFold
+from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
 from splitgauge.aggregator.table_events import read_table_event
 from splitgauge.aggregator.worker import FoldWorker
@@ -15,10 +15,9 @@ from splitgauge.eventlog.memory import MemoryCheckpoints, MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.errors import LogUnavailableError
-from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS, PARTIALS
 
-OWNER = f"fold-{FOLD_VERSION}/splitgauge.observations/0"
+OWNER = checkpoint_owner(0)
 EVENTS = [
     event
     for number in range(12)

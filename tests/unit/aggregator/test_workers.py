@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fold_stories import START, Decisions, Stored, assignment, outcome, report, stored
-from splitgauge.aggregator.partition_fold import PartitionFold
+from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
 from splitgauge.aggregator.publisher import Publication, Publisher
 from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
@@ -19,7 +19,7 @@ from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.errors import LogDamagedError
-from splitgauge.schemas.tables import FOLD_VERSION, PartialData
+from splitgauge.schemas.tables import PartialData
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS, PARTIALS, WINDOWS
 
 EVENTS = {
@@ -124,7 +124,7 @@ async def test_a_restarted_worker_goes_on_from_its_checkpoint(world: World) -> N
     first = world.fold_worker()
 
     async def saved() -> bool:
-        checkpoint = await world.log.checkpoints.load(f"fold-{FOLD_VERSION}/splitgauge.observations/0")
+        checkpoint = await world.log.checkpoints.load(checkpoint_owner(0))
         return checkpoint is not None and checkpoint.position == 4
 
     async with running(first):
@@ -224,7 +224,7 @@ async def test_a_partial_that_cannot_be_used_becomes_a_dead_letter_and_the_other
 
 async def test_a_worker_whose_checkpoint_was_moved_loads_again(world: World) -> None:
     await world.write({0: EVENTS[0]})
-    owner = f"fold-{FOLD_VERSION}/splitgauge.observations/0"
+    owner = checkpoint_owner(0)
 
     async def saved(position: int) -> bool:
         checkpoint = await world.log.checkpoints.load(owner)
@@ -263,9 +263,7 @@ async def test_a_log_that_has_lost_its_end_stops_the_worker_loudly(world: World)
     ahead = PartitionFold(0)
     ahead.fold(stored(EVENTS[0]), world.decisions.history)
     rows = {key: row for key, row in ahead.changed_rows().items() if row is not None}
-    await world.log.checkpoints.save(
-        f"fold-{FOLD_VERSION}/splitgauge.observations/0", expected=None, position=4, changed=rows
-    )
+    await world.log.checkpoints.save(checkpoint_owner(0), expected=None, position=4, changed=rows)
     with pytest.raises(ExceptionGroup, check=lambda group: "the log ends at 2" in str(group.exceptions[0])):
         async with asyncio.timeout(20):
             await world.fold_worker().run()

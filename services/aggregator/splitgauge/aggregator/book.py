@@ -193,9 +193,7 @@ class Book:
     def tick(self, tick: int) -> None:
         """Let go of units whose time is over. What they added stays in the sums."""
         self.settle()
-        due = [number for number in self._own_units if number <= tick]
-        if due:
-            self.cohorts.evict(unit_id for number in due for unit_id in self._own_units.pop(number))
+        self._let_go(tick)
         if not self.gone and self.ended_at_us is not None and expiry_tick(self.ended_at_us, self.keep_us) <= tick:
             self.cohorts.evict(list(self.cohorts.units.rows))
             self._own_units.clear()
@@ -259,7 +257,7 @@ class Book:
             self.unsaved = False
         return rows
 
-    def restore(self, rows: Mapping[bytes, bytes]) -> None:
+    def restore(self, rows: Mapping[bytes, bytes], clock: PartitionClock) -> None:
         """From the rows of a checkpoint. What was not published since is: the same bytes, so it does no harm."""
         numbers = json.loads(rows[b""])
         self.cohorts.restore_cells(numbers["cells"])
@@ -269,11 +267,18 @@ class Book:
         for key, value in rows.items():
             if key.startswith((b"b/", b"h/")):
                 self.activity.restore_row(key, value)
-        self.cohorts.restore_units(rows)
-        for unit_id, row in self.cohorts.units.rows.items():
-            if self.cohorts.flags(row) & OWN_UNIT:
-                self._will_go(unit_id, self.cohorts.first_at_us(row))
+        self._restore_units(rows, (clock.now_us or 0) // TICK_US)
         self.changed, self.unsaved = True, False
+
+    def _restore_units(self, rows: Mapping[bytes, bytes], tick: int) -> None:
+        units = self.cohorts.units
+        self.cohorts.restore_units(rows)
+        # Rows of units that have gone may still be there.
+        if self.gone:
+            self.cohorts.evict(list(units.rows))
+        for row in (units.matrix[: len(units.unit_ids), FLAGS] & OWN_UNIT).nonzero()[0].tolist():
+            self._will_go(units.unit_ids[row], self.cohorts.first_at_us(row))
+        self._let_go(tick)
 
     def _numbers(self) -> dict[str, Any]:
         return {
@@ -300,6 +305,10 @@ class Book:
             own_unit=data.own_unit,
             covariates=covariates,
         )
+
+    def _let_go(self, tick: int) -> None:
+        due = [number for number in self._own_units if number <= tick]
+        self.cohorts.evict(unit_id for number in due for unit_id in self._own_units.pop(number))
 
     def _will_go(self, unit_id: str, first_at_us: int) -> None:
         self._own_units.setdefault(expiry_tick(first_at_us, self.keep_us), []).append(unit_id)

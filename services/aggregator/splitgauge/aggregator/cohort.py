@@ -5,7 +5,6 @@ A unit belongs for ever to the epoch and variant of its first live split assignm
 are now. That is exact at any time, so when it happens changes nothing. Knows no event and no clock.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from splitgauge.aggregator.duplicates import remembered
 from splitgauge.aggregator.exact import EXACT_BELOW, Matrix
 from splitgauge.aggregator.layout import CELL, FIRST_AT, FLAGS, MISSING, RowLayout, column_of
 from splitgauge.aggregator.novelty import RETURNED
+from splitgauge.aggregator.segments import Segments
 from splitgauge.aggregator.sums import CellSums
 from splitgauge.aggregator.unit_table import UnitTable
 from splitgauge.schemas.instants import to_text
@@ -69,8 +69,7 @@ class Cohorts:
         self._new: list[int] = []
         self._returned: list[int] = []
         self._flags_before: dict[int, int] = {}
-        self._unsaved_reports: set[int] = set()
-        self._removed: dict[str, bool] = {}
+        self._segments = Segments(self.units)
 
     def expose(
         self,
@@ -135,7 +134,7 @@ class Cohorts:
         if marks is None:
             return False
         self.units.reports[row] = marks
-        self._unsaved_reports.add(row)
+        self.units.changed[row] = True
         return True
 
     def settle(self, changes: Iterable[Change] = ()) -> None:
@@ -166,8 +165,6 @@ class Cohorts:
         for unit_id in unit_ids:
             row = self.units.rows.get(unit_id)
             if row is not None:
-                self._removed[unit_id] = bool(self.units.reports[row])
-                self._unsaved_reports.discard(row)
                 self._wide.pop(row, None)
                 self.units.remove(unit_id)
 
@@ -247,40 +244,17 @@ class Cohorts:
         for number in numbers:
             self._sums[number].add_matrix(matrix[matrix[:, CELL] == number], sign)
 
-    # Checkpoint: rows of units and marks of reports by themselves, cells with the experiment.
+    # Checkpoint: units in segments, cells with the experiment.
 
     def changed_units(self) -> dict[bytes, bytes | None]:
-        """Rows (`u/unit`) and marks (`r/unit`) changed since the last call, settled; None where they are gone."""
-        changed: dict[bytes, bytes | None] = {}
-        for unit_id, had_reports in self._removed.items():
-            changed[b"u/" + unit_id.encode()] = None
-            if had_reports:
-                changed[b"r/" + unit_id.encode()] = None
-        rows, unit_ids, width = self.units.changed.nonzero()[0], self.units.unit_ids, 8 * self.layout.width
-        lines = self.units.matrix[rows].tobytes()  # little-endian everywhere that Splitgauge runs
-        for number, row in enumerate(rows.tolist()):
-            line = b"q" + lines[number * width : (number + 1) * width]
-            changed[b"u/" + unit_ids[row].encode()] = self._wide_bytes(row) if row in self._wide else line
-        for row in self._unsaved_reports:
-            changed[b"r/" + unit_ids[row].encode()] = self.units.reports[row]
-        self._removed.clear()
-        self.units.changed[:] = False
-        self._unsaved_reports.clear()
-        return changed
+        """Segments of settled units changed since the last call; None where one is over."""
+        heads: dict[int, list[int]] = {row: self.units.matrix[row, :_HEAD].tolist() for row in self._wide}
+        wide = {row: [*heads[row], *numbers[_HEAD:]] for row, numbers in self._wide.items()}
+        return self._segments.changed_rows(wide)
 
     def restore_units(self, saved: Mapping[bytes, bytes]) -> None:
-        """The rows of `changed_units`."""
-        for key, value in saved.items():
-            if key.startswith(b"u/"):
-                row = self.units.add(key[2:].decode())
-                if value[:1] == b"q":
-                    self.units.matrix[row] = np.frombuffer(value, dtype=np.int64, offset=1)
-                else:
-                    self._wide[row] = list(json.loads(value[1:]))
-                    self.units.matrix[row, :_HEAD] = self._wide[row][:_HEAD]
-        for key, value in saved.items():
-            if key.startswith(b"r/"):
-                self.units.reports[self.units.rows[key[2:].decode()]] = value
+        """The rows of `changed_units`. Some may be of units that had gone."""
+        self._wide = self._segments.restore(saved)
 
     def numbers(self) -> list[Any]:
         """The cells, for a checkpoint."""
@@ -290,10 +264,6 @@ class Cohorts:
         """From `numbers`."""
         for epoch, variant, day, numbers in cells:
             self._sums[self._new_cell(CellKey(epoch, variant, day))] = CellSums(self.layout, numbers)
-
-    def _wide_bytes(self, row: int) -> bytes:
-        head = self.units.matrix[row, :_HEAD].tolist()
-        return b"j" + json.dumps([*head, *self._wide[row][_HEAD:]]).encode()
 
 
 def _add_up(numbers: NDArray[Any], places: NDArray[np.int64], values: NDArray[np.int64]) -> None:

@@ -24,7 +24,7 @@ from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import OBSERVATIONS
 
-__all__ = ["BucketChange", "DeadLetter", "FoldResult", "Observation", "PartitionFold"]
+__all__ = ["BucketChange", "DeadLetter", "FoldResult", "Observation", "PartitionFold", "checkpoint_owner"]
 
 
 class Observation(Protocol):
@@ -77,8 +77,15 @@ class _Meta(NamedTuple):
     recent_total: int
 
 
+_ROWS_VERSION = 2
+"""Of the form of a checkpoint's rows. Another one begins again from the log, under another owner's name."""
 _META = b"m"
 _EXPERIMENT = b"x/"
+
+
+def checkpoint_owner(partition: int) -> str:
+    """Under whose name the fold of a partition is saved."""
+    return f"fold-{FOLD_VERSION}.{_ROWS_VERSION}/{OBSERVATIONS.name}/{partition}"
 
 
 class PartitionFold:
@@ -253,7 +260,7 @@ class PartitionFold:
         view = history.at(meta.seen)
         for experiment_id, own in _by_experiment(rows).items():
             book = state.books[experiment_id] = Book(view.experiments[experiment_id])
-            book.restore(own)
+            book.restore(own, state.clock)
         return fold
 
     @staticmethod

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold
+from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold, checkpoint_owner
 from splitgauge.aggregator.publisher import Publication, Publisher
 from splitgauge.aggregator.table_events import partial_key, table_event
 from splitgauge.eventlog.checkpoints import Checkpoints
@@ -94,7 +94,7 @@ class PartitionWorker:
         self._around = around
         self._publisher = publisher
         self._pace = pace
-        self._owner = f"fold-{FOLD_VERSION}/{OBSERVATIONS.name}/{partition}"
+        self._owner = checkpoint_owner(partition)
         self._fold = PartitionFold(partition)
         self._saved: int | None = None
         self._caught_up = False
