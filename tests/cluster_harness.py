@@ -14,12 +14,14 @@ from typing import Self
 from kafka_cluster import free_ports
 
 from kafka_broker import plan
-from pipeline_harness import OUTCOMES, Up
+from pipeline_harness import OUTCOMES, Up, until
 from plain_fold import (
     decisions_in,
     ends_of,
     events_in,
+    newest_buckets,
     newest_windows,
+    plain_buckets,
     plain_window,
     plain_windows,
     positions_of,
@@ -93,7 +95,7 @@ class Cluster:
         """
         await init_topics(kafka, topics or plan(cluster_layout(observations=4, others=2)))
         log = await KafkaEventLog.connect(kafka)
-        cluster = cls(folder, log, kafka, processes, **_settings(kafka, postgres), **settings)
+        cluster = cls(folder, log, kafka, processes, **(_settings(kafka, postgres) | settings))
         try:
             await cluster._each(cluster.start)
             yield cluster
@@ -154,11 +156,13 @@ class Cluster:
         return tables_in(await newest_windows(self.log)) == self._plain
 
     async def expect_sound(self, *, buried: Collection[tuple[str, int, int]] = ()) -> None:
-        """Once everything is `folded`: windows are those of the plain fold at their positions, a replay makes every
-        analysis and every automatic decision again, both experiments have ended as they have to, and dead letters
-        name just what is `buried`: (topic, partition, offset)."""
+        """Once everything is `folded`: windows are those of the plain fold at their positions, and so are the time
+        buckets for charts; a replay makes every analysis and every automatic decision again; both experiments have
+        ended as they have to; dead letters name just what is `buried`: (topic, partition, offset)."""
         for experiment_id, window in (await newest_windows(self.log)).items():
             assert window == await plain_window(self.log, experiment_id, positions_of(window))
+        buckets = await plain_buckets(self.log)
+        await until(lambda: self._charted(buckets), what="the time buckets are those of the plain fold", every_s=0.3)
         found = await replay(self.log)
         assert found.findings == []
         assert found.reproduced == found.analyses > 0
@@ -171,6 +175,9 @@ class Cluster:
         assert {name: (state.status, state.winner) for name, state in states.items()} == OUTCOMES
         letters = [decode(record.value)["data"] for record in await events_in(self.log, DEAD_LETTERS.name)]
         assert {(one["topic"], one["partition"], one["offset"]) for one in letters} == set(buried)
+
+    async def _charted(self, buckets: object) -> bool:
+        return await newest_buckets(self.log) == buckets
 
     async def _each(self, step: Callable[[str], Coroutine[None, None, None]]) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -186,6 +193,8 @@ def _settings(kafka: KafkaSettings, postgres: str | None) -> dict[str, object]:
         "kafka_heartbeat_s": kafka.heartbeat_s,
         "kafka_session_timeout_s": kafka.session_timeout_s,
         "kafka_connect_timeout_s": _PATIENCE_S,
+        # On a busy machine a log that is there would else be taken for one that is away, and nothing be measured.
+        "log_patience_s": 5.0,
         "unit_key": _SECRET.hex(),
     }
     return said if postgres is None else said | {"postgres": postgres}

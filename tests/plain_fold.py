@@ -8,12 +8,12 @@ from typing import Any
 
 from splitgauge.aggregator.partition_fold import PartitionFold
 from splitgauge.aggregator.table_events import read_table_event
-from splitgauge.aggregator.tables import window_of
+from splitgauge.aggregator.tables import buckets_of, window_of
 from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.experiments.looks import AcceptedLook, Looks
 from splitgauge.schemas.codec import decode, encode
-from splitgauge.schemas.tables import PartialData
+from splitgauge.schemas.tables import BucketsData, PartialData
 from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, WINDOWS
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "decisions_in",
     "ends_of",
     "events_in",
+    "newest_buckets",
     "newest_windows",
+    "plain_buckets",
     "plain_window",
     "plain_windows",
     "positions_of",
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 Positions = dict[int, int]
+Buckets = dict[tuple[str, str], object]
+"""(experiment, start) -> what a time bucket says of the variants."""
 
 _TABLES = ("epochs", "totals", "callers", "counts")
 
@@ -72,6 +76,30 @@ async def newest_windows(log: EventLog) -> dict[str, bytes]:
             data = bytes(event.data)
             found[decode(data)["experiment_id"]] = data
     return found
+
+
+async def newest_buckets(log: EventLog) -> Buckets:
+    """What stands in the windows' topic."""
+    found: Buckets = {}
+    for record in await events_in(log, WINDOWS.name):
+        event = read_table_event(record.value)
+        if event.type == "splitgauge.window-buckets.v1":
+            data = decode(bytes(event.data))
+            found[data["experiment_id"], data["start"]] = data["variants"]
+    return found
+
+
+async def plain_buckets(log: EventLog) -> Buckets:
+    """The time buckets at the end of the log, none forgotten."""
+    history = await decisions_in(log)
+    parts: dict[tuple[str, str], dict[int, BucketsData]] = {}
+    for partition, end in (await ends_of(log)).items():
+        for change in (await _folded(log, history, partition, end)).bucket_events():
+            part = BucketsData.model_validate_json(change.data)
+            parts.setdefault((part.experiment_id, part.start), {})[partition] = part
+    return {
+        place: decode(encode(buckets_of(held).model_dump(mode="json")))["variants"] for place, held in parts.items()
+    }
 
 
 def positions_of(window: bytes) -> Positions:
