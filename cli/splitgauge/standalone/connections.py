@@ -158,6 +158,8 @@ class _Connection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close it, at once, unless a request has come that was not read yet."""
+        if self.transport.is_closing():
+            return
         ours = self.transport.get_extra_info("socket")
         with socket.fromfd(ours.fileno(), ours.family, ours.type) as connected:
             try:

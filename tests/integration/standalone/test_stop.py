@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncGenerator, MutableMapping
@@ -189,6 +190,20 @@ async def test_a_connection_that_brings_nothing_is_closed_after_a_while(
         assert await silent.closed()
         assert await asking.closed()
     assert server.app.asked == 1
+
+
+async def test_a_connection_that_was_reset_is_forgotten(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "IDLE_S", 0.05)
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    with socket.create_connection(server.address) as resetting:
+        silent = await server.caller()
+        async with server.stopping():
+            await asyncio.sleep(0)
+            resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            resetting.close()
+            assert await silent.closed()
+    assert faults == []
 
 
 async def test_a_request_that_came_while_the_server_was_busy_is_read_before_its_connection_is_closed(
