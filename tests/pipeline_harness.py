@@ -246,14 +246,21 @@ class Application:
                 await _expect(session, f"/api/v1/ab-tests/{experiment_id}/activate", {})
 
     @asynccontextmanager
-    async def sending(self, up: Up, *, console: Up | None = None, senders: int = 8) -> AsyncGenerator[None]:
+    async def sending(
+        self, *up: Up, console: Up | Sequence[Up] | None = None, senders: int = 8
+    ) -> AsyncGenerator[None]:
         """Traffic in the background: requests over HTTP and as events, and reports for what was answered.
 
-        `console`: the process that takes events, where that is another one.
+        Args:
+            up: where senders ask. Of several each begins with another, and goes on to the next where it is refused.
+            console: the process that takes events, where that is another one; several as above.
         """
-        events_url = (console or up).url
-        async with aiohttp.ClientSession(up.url) as session, aiohttp.ClientSession(events_url) as events:
-            tasks = [asyncio.create_task(self._send(session, events)) for _ in range(senders)]
+        consoles = up if console is None else (console,) if isinstance(console, Up) else console
+        async with aiohttp.ClientSession() as session:
+            tasks = [
+                asyncio.create_task(self._send(_Addresses(session, up, number), _Addresses(session, consoles, number)))
+                for number in range(senders)
+            ]
             try:
                 yield
             finally:
@@ -267,23 +274,22 @@ class Application:
     async def send(self, up: Up, requests: int, *, senders: int = 8) -> list[Answer]:
         """That many requests over HTTP; what was answered."""
         before = len(self.answers)
-        async with aiohttp.ClientSession(up.url) as session:
+        async with aiohttp.ClientSession() as session:
             left = iter(range(requests))
 
             async def some() -> None:
                 for _ in left:
-                    await self.ask(session)
+                    await self._ask(_Addresses(session, (up,)))
 
             await asyncio.gather(*(some() for _ in range(senders)))
         return self.answers[before:]
 
-    async def ask(self, session: aiohttp.ClientSession) -> Answer | None:
-        """One request, and a report of what came of it. None where nothing came back."""
+    async def _ask(self, router: "_Addresses") -> None:
+        """One request, and a report of what came of it."""
         workload, user = self._next()
         try:
-            async with session.post(
-                f"/w/{workload}", json={"number": self._number}, headers={"x-splitgauge-unit": user}
-            ) as response:
+            headers = {"x-splitgauge-unit": user}
+            async with router.post(f"/w/{workload}", json={"number": self._number}, headers=headers) as response:
                 body = await response.read()
                 document: Json = orjson.loads(body) if body.startswith(b"{") else {}
                 answer = Answer(
@@ -297,24 +303,22 @@ class Application:
             self.answers.append(answer)
             if answer.token is not None and answer.status == 200:
                 report = {"token": answer.token, "metrics": {"right": document["right"]}}
-                async with session.post("/api/v1/reports", json=[report]) as response:
+                async with router.post("/api/v1/reports", json=[report]) as response:
                     if response.status == 202:
                         self.reported.append(answer.token)
                     await response.read()
         except (aiohttp.ClientError, ConnectionError):
             self.broken_off += 1
             await asyncio.sleep(0.02)
-            return None
-        return answer
 
-    async def _send(self, session: aiohttp.ClientSession, events: aiohttp.ClientSession) -> None:
+    async def _send(self, router: "_Addresses", console: "_Addresses") -> None:
         while True:
             if self._chance.random() < 0.1:
-                await self._ask_by_event(events)
+                await self._ask_by_event(console)
             else:
-                await self.ask(session)
+                await self._ask(router)
 
-    async def _ask_by_event(self, session: aiohttp.ClientSession) -> None:
+    async def _ask_by_event(self, console: "_Addresses") -> None:
         workload, user = self._next()
         event_id = f"event-{self._number}"
         data = {"request_id": event_id, "workload": workload, "unit": user, "body": {"number": self._number}}
@@ -322,7 +326,7 @@ class Application:
         headers = {"content-type": "application/cloudevents+json"}
         body = orjson.dumps({**event, "data": data})
         try:
-            async with session.post("/api/v1/events", data=body, headers=headers) as response:
+            async with console.post("/api/v1/events", data=body, headers=headers) as response:
                 if response.status == 202:
                     self.accepted.append(event_id)
         except (aiohttp.ClientError, ConnectionError):
@@ -332,6 +336,31 @@ class Application:
     def _next(self) -> tuple[str, str]:
         self._number += 1
         return self._chance.choice(("main", "side")), f"user-{self._chance.randrange(self.users)}"
+
+
+class _Addresses:
+    """Of processes that do the same: the next one is asked where one refuses a connection, and for no other reason."""
+
+    def __init__(self, session: aiohttp.ClientSession, up: Sequence[Up], first: int = 0) -> None:
+        self._session = session
+        self._urls = [each.url for each in up]
+        self._at = first % len(up)
+
+    @asynccontextmanager
+    async def post(self, path: str, **given: Any) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """As the session's."""
+        async with await self._connected(path, given) as response:
+            yield response
+
+    async def _connected(self, path: str, given: Json) -> aiohttp.ClientResponse:
+        for _ in self._urls[1:]:
+            try:
+                return await self._session.post(self._urls[self._at] + path, **given)
+            except aiohttp.ClientConnectorError as exc:
+                if not isinstance(exc.os_error, ConnectionRefusedError):
+                    raise
+                self._at = (self._at + 1) % len(self._urls)
+        return await self._session.post(self._urls[self._at] + path, **given)
 
 
 async def _expect(session: aiohttp.ClientSession, path: str, document: Json) -> None:
