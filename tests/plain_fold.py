@@ -7,7 +7,7 @@ what stands here. Reads any event log; writes nothing.
 from typing import Any
 
 from splitgauge.aggregator.partition_fold import PartitionFold
-from splitgauge.aggregator.table_events import read_table_event
+from splitgauge.aggregator.table_events import UNREADABLE, read_table_event, window_rank
 from splitgauge.aggregator.tables import buckets_of, window_of
 from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.experiments.history import DecisionHistory
@@ -69,24 +69,13 @@ async def accepted_looks(log: EventLog) -> list[AcceptedLook]:
 
 async def newest_windows(log: EventLog) -> dict[str, bytes]:
     """Experiment -> the bytes of the data of its last window."""
-    found: dict[str, bytes] = {}
-    for record in await events_in(log, WINDOWS.name):
-        event = read_table_event(record.value)
-        if event.type == "splitgauge.window.v1":
-            data = bytes(event.data)
-            found[decode(data)["experiment_id"]] = data
-    return found
+    return {decode(data)["experiment_id"]: data for data in await _published(log, "splitgauge.window.v1")}
 
 
 async def newest_buckets(log: EventLog) -> Buckets:
     """What stands in the windows' topic."""
-    found: Buckets = {}
-    for record in await events_in(log, WINDOWS.name):
-        event = read_table_event(record.value)
-        if event.type == "splitgauge.window-buckets.v1":
-            data = decode(bytes(event.data))
-            found[data["experiment_id"], data["start"]] = data["variants"]
-    return found
+    read = [decode(data) for data in await _published(log, "splitgauge.window-buckets.v1")]
+    return {(data["experiment_id"], data["start"]): data["variants"] for data in read}
 
 
 async def plain_buckets(log: EventLog) -> Buckets:
@@ -136,6 +125,16 @@ async def plain_window(log: EventLog, experiment_id: str, positions: Positions) 
             for partition, upto in positions.items()
         }
     )
+
+
+async def _published(log: EventLog, kind: str) -> list[bytes]:
+    """The data of all windows of a type, one after the other; what cannot be read is none."""
+    events = [
+        read_table_event(record.value)
+        for record in await events_in(log, WINDOWS.name)
+        if window_rank(record.value) != UNREADABLE
+    ]
+    return [bytes(event.data) for event in events if event.type == kind]
 
 
 async def _folded(log: EventLog, history: DecisionHistory, partition: int, upto: int) -> PartitionFold:

@@ -1,0 +1,128 @@
+"""Records that nobody can use, in every topic, written past Splitgauge: each is put aside, and everything goes on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from cluster_harness import Cluster
+from kafka_broker import fresh_settings
+from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
+from plain_fold import events_in
+from postgres_server import PostgresServer
+from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.postgres_archive import PostgresArchive
+from splitgauge.eventlog.postgres_archive_writer import ARCHIVED
+from splitgauge.schemas.codec import decode
+from splitgauge.schemas.topics import (
+    ANALYSES,
+    DEAD_LETTERS,
+    DECISIONS,
+    OBSERVATIONS,
+    PARTIALS,
+    REPORTS,
+    REQUESTS,
+    RESPONSES,
+    WINDOWS,
+)
+
+ROLES = ("router", "console", "aggregator", "tables", "analyzer", "archiver")
+TYPES = {
+    REQUESTS.name: "splitgauge.request.v1",
+    RESPONSES.name: "splitgauge.response.v1",
+    REPORTS.name: "splitgauge.report.v1",
+    OBSERVATIONS.name: "splitgauge.outcome.v1",
+    PARTIALS.name: "splitgauge.partial.v1",
+    WINDOWS.name: "splitgauge.window.v1",
+    ANALYSES.name: "splitgauge.analysis.v1",
+    DECISIONS.name: "splitgauge.decision.v1",
+}
+IGNORED = {RESPONSES.name, DECISIONS.name}
+"""Nobody of ours reads responses; a decision that cannot be read is one that all ignore (events.md, rule 1)."""
+
+Place = tuple[str, int, int]
+
+
+def poisons(type_: str) -> list[bytes | None]:
+    """What is no event of that type; None has no value at all."""
+
+    def event(data: bytes, kind: str = type_) -> bytes:
+        head = f'{{"specversion":"1.0","id":"x","source":"/x","type":"{kind}","time":"2026-01-01T00:00:00Z","data":'
+        return head.encode() + data + b"}"
+
+    nested = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    return [
+        None,
+        b"",
+        b"not JSON",
+        b"\xff\xfe\x00",
+        b"[null]",
+        b'{"hello":"world"}',
+        event(b"{}", "somebody.else.v9"),
+        event(b"{}"),
+        event(b"null"),
+        event(b'{"experiment_id":{"a":1},"unit_id":7,"metrics":[],"body":1}'),
+        event(b'{"experiment_id":"\xff","workload":"\xff","metrics":"\xff"}'),
+        event(b'{"experiment_id":"a","upto":%d,"positions":{"0":%d}}' % (10**30, 10**30)),
+        event(nested),
+        nested,
+        b"x" * 900_000,
+    ]
+
+
+async def poison(settings: KafkaSettings, *, keys: Mapping[str, Sequence[bytes]]) -> set[Place]:
+    """Every kind of it into every topic, under keys that tables have, too. Returns where that can be seen."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, max_request_size=settings.event_bytes)
+    await producer.start()
+    buried: set[Place] = set()
+    try:
+        for topic, kind in TYPES.items():
+            for value in poisons(kind):
+                for key in (b"\xff\xfe", *keys.get(topic, ())):
+                    sent = await producer.send_and_wait(settings.topic(topic), value, key=key)
+                    if topic not in IGNORED:
+                        buried.add((topic, sent.partition, sent.offset))
+    finally:
+        await producer.stop()
+    return buried
+
+
+@pytest.mark.timeout(300)
+async def test_poison_in_every_topic_is_put_aside_and_everything_goes_on(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    kafka, database, application = fresh_settings(), await postgres.make_database(), Application(1)
+    keys = {PARTIALS.name: [b"winning/0"], WINDOWS.name: [b"winning"]}
+    async with (
+        Endpoints.running(1) as endpoints,
+        Cluster.running(tmp_path, kafka, database, {"all": ROLES}) as cluster,
+    ):
+        buried = await poison(kafka, keys=keys)
+        experiments = {name: experiment(name) for name in EXPERIMENTS}
+        await application.define(cluster.up["all"], endpoints, experiments=experiments)
+        async with application.sending(cluster.up["all"], senders=4):
+            await until(cluster.decided, what="both experiments are decided", every_s=0.3)
+            # What starts again meets all of it again, and puts it aside under the same ids.
+            await cluster.kill("all")
+            await cluster.start("all")
+        await application.send(cluster.up["all"], 60)
+
+        async def aside() -> bool:
+            letters = [decode(record.value)["data"] for record in await events_in(cluster.log, DEAD_LETTERS.name)]
+            return {(one["topic"], one["partition"], one["offset"]) for one in letters} >= buried
+
+        await until(aside, what="all of it is put aside", every_s=0.3)
+        await until(cluster.folded, what="everything is folded", every_s=0.3)
+        await cluster.expect_sound(buried=buried, named={place for place in buried if place[0] == ANALYSES.name})
+
+        archive = await PostgresArchive.open(database)
+        for topic in ARCHIVED:
+            whole = await events_in(cluster.log, topic)
+
+            async def archived(topic: str = topic, wanted: int = len(whole)) -> bool:
+                return sum(at.end for at in (await archive.bounds(topic)).values()) >= wanted
+
+            await until(archived, what=f"{topic} is archived")
+            assert (await events_in(archive, topic))[: len(whole)] == whole
+        await archive.close()
