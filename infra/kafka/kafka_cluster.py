@@ -16,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid5
+
+from secured_listeners import SecuredListeners
 
 __all__ = ["KafkaCluster", "Node", "free_ports"]
 
@@ -40,6 +43,8 @@ class Node:
     number: int
     port: int
     controller_port: int
+    secured_port: int
+    mutual_port: int
     folder: Path
     process: subprocess.Popen[bytes] | None = field(default=None)
 
@@ -47,6 +52,16 @@ class Node:
     def address(self) -> str:
         """As clients write it."""
         return f"{_HOST}:{self.port}"
+
+    @property
+    def secured_address(self) -> str:
+        """For clients with TLS and a user, where the cluster has listeners for them."""
+        return f"{_HOST}:{self.secured_port}"
+
+    @property
+    def mutual_address(self) -> str:
+        """For clients with a certificate, where the cluster has listeners for them."""
+        return f"{_HOST}:{self.mutual_port}"
 
     @property
     def runs(self) -> bool:
@@ -57,8 +72,17 @@ class Node:
 class KafkaCluster:
     """Nodes 1 to n of one cluster. A context manager: nothing of it is left after the block."""
 
-    def __init__(self, libs: Path, *, nodes: int = 1, folder: Path | None = None) -> None:
-        """`libs`: the jars that `make broker` copies. `folder`: of the nodes' logs; None: a temporary one."""
+    def __init__(
+        self,
+        libs: Path,
+        *,
+        nodes: int = 1,
+        folder: Path | None = None,
+        secured: SecuredListeners | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        """`libs`: the jars that `make broker` copies. `folder`: of the nodes' logs; None: a temporary one. `secured`:
+        listeners beside the plain one. `properties`: of each broker, over those that it has here."""
         if not any(libs.glob("kafka_2.13-*.jar")):
             message = f"{libs} holds no Kafka; `make broker` copies it there"
             raise FileNotFoundError(message)
@@ -66,9 +90,11 @@ class KafkaCluster:
         self._own = folder is None
         self._folder = folder or Path(tempfile.mkdtemp(prefix="splitgauge-kafka-"))
         self._id = _cluster_id(self._folder)
-        ports = free_ports(2 * nodes)
+        self._secured = secured
+        self._given = properties or {}
+        ports = iter(free_ports(4 * nodes))
         self.nodes = [
-            Node(number, ports[2 * number - 2], ports[2 * number - 1], self._folder / f"node-{number}")
+            Node(number, next(ports), next(ports), next(ports), next(ports), self._folder / f"node-{number}")
             for number in range(1, nodes + 1)
         ]
 
@@ -153,6 +179,8 @@ class KafkaCluster:
         path = node.folder / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in self._properties(node).items()), encoding="utf-8")
         command = ["kafka.tools.StorageTool", "format", f"--cluster-id={self._id}", "-c", str(path)]
+        if self._secured is not None:
+            command += self._secured.format_options()
         done = subprocess.run(
             ["java", *_JVM, "-cp", f"{self._libs}/*", *command], capture_output=True, text=True, check=False
         )
@@ -162,6 +190,9 @@ class KafkaCluster:
 
     def _properties(self, node: Node) -> dict[str, str | int]:
         copies = min(3, len(self.nodes))
+        for_clients = f"PLAINTEXT://{node.address}"
+        if self._secured is not None:
+            for_clients += f",SECURED://{node.secured_address},MUTUAL://{node.mutual_address}"
         return {
             "process.roles": "broker,controller",
             "node.id": node.number,
@@ -169,8 +200,8 @@ class KafkaCluster:
                 f"{other.number}@{_HOST}:{other.controller_port}" for other in self.nodes
             ),
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{_HOST}:{node.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{node.address}",
+            "listeners": f"{for_clients},CONTROLLER://{_HOST}:{node.controller_port}",
+            "advertised.listeners": for_clients,
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(node.folder / "data"),
             "auto.create.topics.enable": "false",
@@ -188,6 +219,8 @@ class KafkaCluster:
             "controller.quorum.election.timeout.ms": 500,
             "controller.quorum.fetch.timeout.ms": 1_000,
             "log.cleaner.dedupe.buffer.size": 4 * 1024 * 1024,
+            **({} if self._secured is None else self._secured.properties()),
+            **self._given,
         }
 
 

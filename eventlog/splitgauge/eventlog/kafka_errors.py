@@ -25,11 +25,7 @@ FOREIGN = (kafka.KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation,
 _DAMAGED = (kafka.CorruptRecordException, kafka.OffsetOutOfRangeError)
 _TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _NOT_THERE = (kafka.UnknownTopicOrPartitionError, kafka.InvalidTopicError)
-_FORBIDDEN = (
-    kafka.TopicAuthorizationFailedError,
-    kafka.GroupAuthorizationFailedError,
-    kafka.ClusterAuthorizationFailedError,
-)
+_FORBIDDEN = (kafka.TopicAuthorizationFailedError, kafka.GroupAuthorizationFailedError)
 _STRANGERS = (
     kafka.AuthenticationFailedError,
     kafka.AuthenticationMethodNotSupported,
@@ -46,9 +42,13 @@ _NO_TLS = (ssl.SSLError, ConnectionResetError)
 _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         _FORBIDDEN,
-        "Give this user the right to read, write and describe the topics of Splitgauge, and to join its groups",
+        "Let this user READ, WRITE, DESCRIBE, DESCRIBE_CONFIGS topics, READ groups; for `init`, CREATE and ALTER too",
     ),
-    (_STRANGERS, "Check the security protocol, user name and password of the Kafka settings"),
+    (
+        (kafka.ClusterAuthorizationFailedError,),
+        "Give this user DESCRIBE and DESCRIBE_CONFIGS on the cluster, or let another user ask; roles do without",
+    ),
+    (_STRANGERS, "Check `kafka_security_protocol`, `kafka_sasl_mechanism`, `kafka_username` and `kafka_password`"),
     (_TOO_FEW, "Start the brokers that are down: too few have the newest events"),
     (_TOO_OLD, "Use Apache Kafka 3.1 or later"),
     (_UNTRUSTED, "Name in `kafka_ca_file` what signs the brokers' certificates, and brokers as their certificates do"),
@@ -81,10 +81,16 @@ def translate(error: Exception, *, where: str) -> SplitgaugeError:
         )
     if isinstance(error, kafka.ConsumerStoppedError | kafka.IllegalOperation):
         return closed_error(where)
-    said = "no answer in time" if isinstance(error, TimeoutError) and not str(error) else str(error)
+    said = "no answer in time" if isinstance(error, TimeoutError) and not str(error) else _words(error)
     passes = "Try again: it may pass by itself" if getattr(error, "retriable", False) else ""
     remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), passes)
     return LogUnavailableError(f"Kafka: {said}", where=where, remedy=remedy)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, kafka.IllegalSaslStateError):
+        return "this listener takes no user name and password"
+    return str(error) or type(error).__name__
 
 
 def closed_error(where: str) -> LogUnavailableError:

@@ -97,7 +97,9 @@ async def check_topics(settings: KafkaSettings, plan: TopicPlan | None = None) -
     missing = [settings.topic(name) for name in TOPICS if name not in found]
     if missing:
         raise UnknownSubjectError(
-            f"there is no topic {', '.join(missing)}", where="Kafka", remedy="Create it with `splitgauge init`"
+            f"there is no topic {', '.join(missing)}",
+            where="Kafka",
+            remedy="Create it with `splitgauge init`, or let this user describe it",
         )
     misfits = misfits_of(found, settings, plan)
     if misfits:

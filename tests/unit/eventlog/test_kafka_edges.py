@@ -83,7 +83,7 @@ class TestErrors:
         assert error.where == "a place"
 
     def test_who_may_not_is_told_what_it_takes(self) -> None:
-        assert "right" in translate(kafka.TopicAuthorizationFailedError("t"), where="t").remedy
+        assert "READ" in translate(kafka.TopicAuthorizationFailedError("t"), where="t").remedy
         assert "password" in translate(kafka.AuthenticationFailedError(), where="t").remedy
 
     def test_the_cause_is_kept(self) -> None:
