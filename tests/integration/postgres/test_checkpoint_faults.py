@@ -40,17 +40,17 @@ async def other(mortal_database: str) -> AsyncIterator[PostgresCheckpoints]:
 
 
 def between(monkeypatch: pytest.MonkeyPatch, *, before: Any = None, after: Any = None) -> None:
-    """Something happens between the statements of a save: before its rows are merged, or before its COMMIT."""
-    real = vars(postgres_checkpoints)["_merge"]
+    """Something happens between the statements of a save: before its rows are replaced, or before its COMMIT."""
+    real = vars(postgres_checkpoints)["_replace"]
 
-    async def merge(*arguments: Any) -> None:
+    async def replace(*arguments: Any) -> None:
         if before is not None:
             await before()
         await real(*arguments)
         if after is not None:
             await after()
 
-    monkeypatch.setattr(postgres_checkpoints, "_merge", merge)
+    monkeypatch.setattr(postgres_checkpoints, "_replace", replace)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -1,5 +1,4 @@
--- Where folds keep their state. A row changes with every checkpoint that its unit has moved in: pages that are half
--- empty take the new version beside the old one (a HOT update), and the index stays as it is.
+-- Where folds keep their state: values of some 100 kB, as they are. To compress them would take longer than to write them.
 CREATE TABLE splitgauge.checkpoints (
     number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
     owner text PRIMARY KEY,
@@ -13,12 +12,14 @@ CREATE TABLE splitgauge.checkpoint_rows (
     PRIMARY KEY (number, key)
 ) PARTITION BY HASH (number);
 
+ALTER TABLE splitgauge.checkpoint_rows ALTER value SET STORAGE EXTERNAL;
+
 DO $$
 BEGIN
     FOR remainder IN 0..15 LOOP
         EXECUTE format(
             'CREATE TABLE splitgauge.checkpoint_rows_%s PARTITION OF splitgauge.checkpoint_rows
-                FOR VALUES WITH (MODULUS 16, REMAINDER %s) WITH (fillfactor = 50)',
+                FOR VALUES WITH (MODULUS 16, REMAINDER %s)',
             remainder, remainder
         );
     END LOOP;
