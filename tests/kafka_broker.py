@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.structs import TopicPartition
 from kafka_cluster import KafkaCluster
 
 from splitgauge.eventlog.kafka import KafkaEventLog
@@ -12,7 +15,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicPlan
 from splitgauge.eventlog.partitions import Layout, layout
 
-__all__ = ["LIBS", "OpenLog", "broker", "fresh_settings", "plan", "stop_broker"]
+__all__ = ["LIBS", "OpenLog", "broker", "forget", "fresh_settings", "plan", "stop_broker"]
 
 LIBS = Path(__file__).parents[1] / ".kafka" / "libs"
 OpenLog = Callable[[KafkaSettings], Awaitable[KafkaEventLog]]
@@ -50,3 +53,18 @@ def fresh_settings(cluster: KafkaCluster | None = None, **settings: object) -> K
 def plan(partitions: Layout | None = None, *, replication: int = 1, min_isr: int = 1) -> TopicPlan:
     """The embedded layout with 4 partitions of observations, unless another is given."""
     return TopicPlan(partitions or layout(4), replication=replication, min_isr=min_isr)
+
+
+async def forget(settings: KafkaSettings, topic: str) -> None:
+    """As if somebody had emptied a compacted topic, offsets going on. `topic`: as it is called on this Kafka."""
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    try:
+        [described] = await admin.describe_topics([topic])
+        everything = {TopicPartition(topic, one["partition"]): RecordsToDelete(-1) for one in described["partitions"]}
+        # A broker deletes records of topics only that are not compacted.
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "delete"})])
+        await admin.delete_records(everything)
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "compact"})])
+    finally:
+        await admin.close()

@@ -1,7 +1,8 @@
 """Two of each role under traffic: every one of them is killed, paused beyond its session or stopped, and comes back.
 
-Each process has misfortunes of its own, at seeded random moments, whatever happens to the others meanwhile. Then it
-settles: tables, analyses and decisions have to be those of the plain fold, every promise kept, the archive whole.
+Each process has misfortunes of its own, at seeded random moments, whatever happens to the others meanwhile; and the
+changelog of stage 2 loses all it has. Then it settles: tables, analyses and decisions have to be those of the plain
+fold, every promise kept, the archive whole.
 
 `SPLITGAUGE_CRASH_SEEDS=1-20` (default `1`) says which seeds.
 """
@@ -19,11 +20,12 @@ import aiohttp
 import pytest
 
 from cluster_harness import UNIT_KEY, Cluster
-from kafka_broker import fresh_settings
+from kafka_broker import forget, fresh_settings
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
 from plain_fold import decisions_in, events_in
 from postgres_server import PostgresServer
 from promises import all_answered, expect_promises_kept
+from splitgauge.aggregator.changelog import changelog_topic
 from splitgauge.eventlog.port import EventLog, Record, StoredRecord
 from splitgauge.eventlog.postgres_archive import PostgresArchive
 from splitgauge.eventlog.postgres_archive_writer import ARCHIVED
@@ -63,6 +65,8 @@ async def test_whatever_happens_to_its_processes_a_cluster_ends_as_the_plain_fol
             async with asyncio.TaskGroup() as lives:
                 for name, misfortunes in _dealt(chance).items():
                     lives.create_task(_live(cluster, name, misfortunes, random.Random(f"{seed} {name}")))
+                await asyncio.sleep(chance.uniform(*QUIET_S))
+                await forget(kafka, changelog_topic(kafka))
             await until(cluster.decided, what="both experiments are decided", every_s=0.3)
         await _say_again(cluster.log)
         for router in ("router-1", "router-2"):

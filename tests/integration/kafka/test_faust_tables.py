@@ -12,12 +12,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.structs import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from fold_stories import START, Decisions, assignment, outcome, report, stored
-from kafka_broker import fresh_settings, plan
+from kafka_broker import forget, fresh_settings, plan
 from plain_fold import events_in, newest_windows
 from splitgauge.aggregator.changelog import changelog_topic, make_changelog
 from splitgauge.aggregator.faust_tables import FaustTablesWorker
@@ -132,17 +130,6 @@ class Cluster:
     async def stands(self) -> bool:
         return await newest_windows(self.log) == self.story.windows
 
-    async def forget(self, topic: str) -> None:
-        """As if somebody had emptied the topic, offsets going on."""
-        admin = AIOKafkaAdminClient(**self.settings.client())
-        await admin.start()
-        # A broker deletes records of topics only that are not compacted.
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "delete"})])
-        everything = {TopicPartition(topic, partition): RecordsToDelete(-1) for partition in range(SPREAD)}
-        await admin.delete_records(everything)
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "compact"})])
-        await admin.close()
-
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
@@ -211,7 +198,7 @@ async def test_a_worker_that_starts_again_has_its_table_from_the_changelog(clust
         await cluster.tell(12)
         await until(cluster.stands)
     # Nothing but the changelog has these partials any more.
-    await cluster.forget(cluster.settings.topic(PARTIALS.name))
+    await forget(cluster.settings, cluster.settings.topic(PARTIALS.name))
     async with running(cluster.worker("w2")):
         await cluster.tell(1)
         await until(cluster.stands)
@@ -221,7 +208,7 @@ async def test_what_the_changelog_has_lost_comes_back_from_the_partials(cluster:
     async with running(cluster.worker()):
         await cluster.tell(12)
         await until(cluster.stands)
-    await cluster.forget(changelog_topic(cluster.settings))
+    await forget(cluster.settings, changelog_topic(cluster.settings))
     published = len(await events_in(cluster.log, WINDOWS.name))
     async with running(cluster.worker("w2")):
         await cluster.tell(1)
