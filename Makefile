@@ -1,5 +1,5 @@
 # Everything a checkout needs: each target first sets up .venv from requirements.lock, hashes required, and reuses it;
-# tests also the jars of a Kafka broker, which take Maven to fetch and Java 17 to run.
+# tests and the demo on a cluster also the jars of Kafka, which take Maven to fetch and Java 17 to run.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS :=
@@ -10,14 +10,15 @@ KAFKA := .kafka/.installed
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup broker demo test lint style types imports format lock benchmarks published
+.PHONY: help setup broker demo demo-cluster test lint style types imports format lock benchmarks published
 
 help:
 	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
+	@echo "make demo-cluster   the same on a Kafka of three nodes, PostgreSQL, and each role in processes of its own"
 	@echo "make test     all tests (ARGS=..., as pytest takes them)"
 	@echo "make benchmarks   what is fast and what is not, as ratios in one run: some minutes on an idle machine"
 	@echo "make lint     ruff, mypy, pyright, import-linter; one by one: make style, types, imports"
-	@echo "make published    schemas/published again from the models"
+	@echo "make published    schemas/published and docs/settings.md again from the models"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
 	@echo "make setup    only .venv; make broker   only the jars of the Kafka broker that tests start"
@@ -43,6 +44,9 @@ $(KAFKA): infra/kafka/pom.xml
 
 demo: $(INSTALLED)
 	$(BIN)/splitgauge demo $(ARGS)
+
+demo-cluster: $(INSTALLED) $(KAFKA)
+	$(BIN)/splitgauge demo --cluster $(ARGS)
 
 # One process per core of a small machine; the tests of one file stay together, as they share servers.
 test: $(INSTALLED) $(KAFKA)
@@ -70,6 +74,7 @@ format: $(INSTALLED)
 
 published: $(INSTALLED)
 	$(BIN)/python -m splitgauge.cli.publish
+	$(BIN)/python -m splitgauge.cli.settings_reference > docs/settings.md
 
 # uv leaves the address of the registry out, so that the file is the same wherever it is made.
 lock:

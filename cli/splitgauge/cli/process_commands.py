@@ -99,11 +99,14 @@ def demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Go on serving after the summary, until Ctrl-C.")] = False,
     seed: Annotated[int, typer.Option(help="Of images, models and traffic.")] = 1,
     requests: Annotated[int, typer.Option(min=1, help="How many the upstream application sends.")] = 10_500,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="On Kafka and PostgreSQL, which a checkout starts here.")
+    ] = False,
 ) -> int:
     """Play a whole experiment with real models on this machine, from requests to a replayed decision."""
     from splitgauge.demo import run
 
-    return run(json_output=as_json, keep=keep, seed=seed, requests=requests)
+    return run(json_output=as_json, keep=keep, seed=seed, requests=requests, cluster=cluster)
 
 
 @guarded

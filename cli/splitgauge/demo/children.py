@@ -1,16 +1,20 @@
-"""The processes that the demo starts: the endpoints and Splitgauge itself. Each ends with the demo, however it ends."""
+"""The processes that the demo starts: endpoints, servers and Splitgauge itself. Each ends with the demo, however it
+ends.
+"""
 
 import asyncio
 import os
 import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
 from splitgauge.schemas.errors import UpstreamError
 
-__all__ = ["Child"]
+__all__ = ["Child", "Children"]
 
-_STOP_S = 10.0
+_STOP_S = 20.0
 """What a child may take for a graceful stop before it is killed."""
 _LINE_BYTES = 4 * 2**20
 """Of the longest line that a child may write: the endpoints' first one has all images of the traffic."""
@@ -19,7 +23,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 class Child:
-    """A running `python -m MODULE ARGUMENTS`. Its errors go to a file, shown where it ends too early."""
+    """A running Python program. Its errors go to a file, shown where it ends too early."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, output: Path) -> None:
         """For `start`."""
@@ -28,8 +32,10 @@ class Child:
         self._output = output
 
     @classmethod
-    async def start(cls, name: str, module: str, *arguments: str, folder: Path) -> Self:
-        """Start it.
+    async def start(
+        cls, name: str, program: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> Self:
+        """Start a program: a module's name, or the path of a script.
 
         In a session of its own: Ctrl-C reaches the demo alone, which then stops its children in order. In `folder`:
         what lies where the user stands, a file of settings for one, is not meant for the demo.
@@ -37,12 +43,12 @@ class Child:
         output = folder / f"{name}.log"
         with output.open("wb") as written:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "splitgauge.demo.leash", module, *arguments),
+                *(sys.executable, "-m", "splitgauge.demo.leash", program, *arguments),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=written,
                 cwd=folder,
-                env=os.environ | _ONE_THREAD,
+                env={**os.environ, **_ONE_THREAD, **(environment or {})},
                 start_new_session=True,
                 limit=_LINE_BYTES,
             )
@@ -57,6 +63,14 @@ class Child:
             await self._process.wait()
             raise self.failure()
         return line.decode().strip()
+
+    async def output(self) -> bytes:
+        """All that it writes until it ends. Raises: UpstreamError where that is nothing."""
+        written = b"" if self._process.stdout is None else await self._process.stdout.read()
+        await self._process.wait()
+        if not written.strip():
+            raise self.failure()
+        return written
 
     @property
     def ended(self) -> bool:
@@ -86,3 +100,50 @@ class Child:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+
+class Children:
+    """All that run at a time, in the order in which they were started."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where they stand and write."""
+        self.folder = folder
+        self._running: list[Child] = []
+
+    @asynccontextmanager
+    async def ending_together(self) -> AsyncGenerator[None]:
+        """Those that are started within the block end with it; those that were there before run on."""
+        before = len(self._running)
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(child.stop() for child in self._running[before:]))
+            del self._running[before:]
+
+    async def start(
+        self, name: str, program: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """As `Child.start`."""
+        child = await Child.start(name, program, *arguments, folder=self.folder, environment=environment)
+        self._running.append(child)
+        return child
+
+    async def output_of(
+        self, name: str, program: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Of one that ends by itself. Raises: UpstreamError where it writes nothing."""
+        child = await Child.start(name, program, *arguments, folder=self.folder, environment=environment)
+        try:
+            return await child.output()
+        finally:
+            await child.stop()
+
+    async def watch(self) -> None:
+        """Wait for the first that ends, which none must. Raises: UpstreamError."""
+        async with asyncio.TaskGroup() as tasks:
+            for child in self._running:
+                tasks.create_task(child.watch())
+
+    def failure(self) -> UpstreamError | None:
+        """Of the first that has ended; None while all run."""
+        return next((child.failure() for child in self._running if child.ended), None)

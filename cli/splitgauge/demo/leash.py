@@ -1,7 +1,8 @@
-"""`python -m splitgauge.demo.leash MODULE ARGS...`: a module as a child that ends with its parent, however that ends.
+"""`python -m splitgauge.demo.leash PROGRAM ARGS...`: a child that ends with its parent, however that ends.
 
 The parent holds the other end of the standard input and never writes. When it closes, the child gets the signal that a
-graceful stop begins with. Nothing else is changed: the module runs as `python -m MODULE ARGS...` would.
+graceful stop begins with. Nothing else is changed: a module runs as `python -m PROGRAM ARGS...` would, and a script,
+known by its suffix, as `python PROGRAM ARGS...`.
 """
 
 import os
@@ -9,6 +10,7 @@ import runpy
 import signal
 import sys
 import threading
+from pathlib import Path
 
 __all__ = ["hold", "main"]
 
@@ -19,10 +21,14 @@ def hold(descriptor: int = 0) -> None:
 
 
 def main() -> None:
-    """Become the module."""
+    """Become the program."""
     hold()
     sys.argv = sys.argv[1:]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    if sys.argv[0].endswith(".py"):
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 def _wait_for_the_end(descriptor: int) -> None:

@@ -28,9 +28,9 @@ def automatic(decisions: Sequence[Json]) -> Json | None:
 class Observer:
     """One of the run."""
 
-    def __init__(self, client: Client, tally: Tally, *, screen: Screen, planned: int, started: float) -> None:
+    def __init__(self, console: Client, tally: Tally, *, screen: Screen, planned: int, started: float) -> None:
         self.step = ""
-        self._client = client
+        self._console = console
         self._tally = tally
         self._screen = screen
         self._planned = planned
@@ -52,8 +52,8 @@ class Observer:
             await asyncio.sleep(_EVERY_S)
 
     async def _look(self, experiment: DemoExperiment, *, elapsed_s: float) -> None:
-        results = await self._client.results(experiment.id)
-        decisions = await self._client.decisions(experiment.id)
+        results = await self._console.results(experiment.id)
+        decisions = await self._console.decisions(experiment.id)
         self._views[experiment.id] = experiment_view(
             experiment, results, decisions, models=self._tally.newest_models(experiment.base, limit=_NEWEST)
         )

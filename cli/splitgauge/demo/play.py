@@ -8,20 +8,23 @@ import textwrap
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from time import monotonic
 from typing import Any, cast
 
 import orjson
 
 from splitgauge.demo.digits import require_sklearn
+from splitgauge.demo.embedded_stage import embedded_stage
 from splitgauge.demo.evidence import AppliedWatch
 from splitgauge.demo.experiments import EXPERIMENTS, workload_documents
 from splitgauge.demo.facts import gather
 from splitgauge.demo.observer import Observer
 from splitgauge.demo.schedule import probes, schedule
 from splitgauge.demo.screen import Screen, screen_for
-from splitgauge.demo.stage import Stage, stage
-from splitgauge.demo.summary import Summary, plain_words, to_json
+from splitgauge.demo.stage import Say, Stage, StageOf
+from splitgauge.demo.summary import Summary, to_json
+from splitgauge.demo.summary_words import plain_words
 from splitgauge.demo.traffic import UpstreamApp
 
 __all__ = ["EXIT_BROKEN", "EXIT_HELD", "EXIT_INTERRUPTED", "Options", "play"]
@@ -32,11 +35,11 @@ EXIT_BROKEN = 1
 EXIT_INTERRUPTED = 130
 
 _EXTRA_REQUESTS = 1_000
-_EXTRA_ROUNDS = 5
-"""A slow machine gets more traffic, round by round, before the demo says that nothing was decided."""
+_EXTRA_S = 180.0
+"""A slow machine gets more traffic, round by round, for so long before the demo says that nothing was decided."""
 _PROBES = 40
 """Requests to one workload before the experiments begin, and after they have ended."""
-_SETTLE_S = 30.0
+_SETTLE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Options:
     keep: bool
     seed: int
     requests: int
+    cluster: bool
 
 
 def play(options: Options) -> int:
@@ -85,72 +89,91 @@ async def _interruptible(options: Options) -> int:
 async def _demo(options: Options) -> int:
     started = monotonic()
     screen = screen_for(sys.stderr if options.json_output else sys.stdout)
+
+    def say(line: str) -> None:
+        screen.say(f"{monotonic() - started:3.0f} s   {line}")
+
     screen.say("Splitgauge demo: three experiments with real models on scanned digits. Ctrl-C ends it.")
     require_sklearn()
-    async with stage(options.seed) as running:
-        screen.say(f"{monotonic() - started:3.0f} s   Splitgauge is up at {running.client.url}")
+    async with _stage(options)(options.seed, say) as running:
         with screen:
-            summary = await _play(running, options=options, screen=screen, started=started)
+            summary = await _play(running, options=options, screen=screen, say=say, started=started)
         _write(summary, json_output=options.json_output)
         if options.keep:
             await _keep_serving(running, screen)
     return EXIT_HELD if summary.held else EXIT_BROKEN
 
 
-async def _define(running: Stage, app: UpstreamApp) -> None:
-    """As a user would: workloads that serve already, then experiments, then go."""
-    workloads = workload_documents(running.endpoints)
-    for workload in workloads:
-        await running.client.define_workload(workload)
-    # A cold start, of connections and of everything behind them, would count against the variant that it falls on.
-    await _ask_all([workload["id"] for workload in workloads], app, images=len(running.images.labels))
-    for experiment in EXPERIMENTS:
-        await running.client.define_experiment(experiment.document())
-    for experiment in EXPERIMENTS:
-        await running.client.activate(experiment.id)
+def _stage(options: Options) -> StageOf:
+    if not options.cluster:
+        return embedded_stage
+    from splitgauge.demo.cluster_stage import cluster_stage
+
+    return cluster_stage
 
 
-async def _ask_all(workloads: list[str], app: UpstreamApp, *, images: int) -> None:
-    for workload in workloads:
-        await app.send(probes(workload, requests=_PROBES, images=images, first=app.tally.sent))
-
-
-async def _play(running: Stage, *, options: Options, screen: Screen, started: float) -> Summary:
-    app = UpstreamApp(running.client, running.images, data_folder=running.data_folder)
-    await _define(running, app)
-    screen.say(f"{monotonic() - started:3.0f} s   Three experiments run")
-    applied = AppliedWatch()
+async def _play(running: Stage, *, options: Options, screen: Screen, say: Say, started: float) -> Summary:
+    app = UpstreamApp(running.routers, running.console, images=running.models.images, log=running.log)
+    applied = AppliedWatch(running.routers)
+    await _define(running, app, applied)
+    say("Three experiments run")
     observer = Observer(
-        running.client, app.tally, screen=screen, planned=app.tally.sent + options.requests, started=started
+        running.console, app.tally, screen=screen, planned=app.tally.sent + options.requests, started=started
     )
-    async with _beside(running.watch(), app.serve(), applied.run(running.client), observer.run()):
-        await _send_all(app, observer, options=options, images=len(running.images.labels))
+    async with _beside(running.watch(), app.serve(), applied.run(), observer.run()):
+        await _send_all(running, app, observer, applied, options=options)
         observer.step = "replaying the log"
         return await gather(running, app.tally, applied=applied, seed=options.seed, started=started)
 
 
-async def _send_all(app: UpstreamApp, observer: Observer, *, options: Options, images: int) -> None:
+async def _define(running: Stage, app: UpstreamApp, applied: AppliedWatch) -> None:
+    """As a user would: workloads that serve already, then experiments, then go."""
+    workloads = workload_documents(running.models.endpoints)
+    for workload in workloads:
+        await running.console.define_workload(workload)
+    await applied.until_applied(running.log, timeout_s=_SETTLE_S)
+    # A cold start, of connections and of everything behind them, would count against the variant that it falls on.
+    await _ask_all(running, app, [workload["id"] for workload in workloads])
+    for experiment in EXPERIMENTS:
+        await running.console.define_experiment(experiment.document())
+    for experiment in EXPERIMENTS:
+        await running.console.activate(experiment.id)
+    await applied.until_applied(running.log, timeout_s=_SETTLE_S)
+
+
+async def _send_all(
+    running: Stage, app: UpstreamApp, observer: Observer, applied: AppliedWatch, *, options: Options
+) -> None:
+    """The traffic that was asked for, more of it until all is decided, and some when the decisions are in force."""
+    images = len(running.models.images.labels)
     observer.step = "sending requests"
     await app.send(schedule(seed=options.seed, requests=options.requests, images=images, first=app.tally.sent))
-    for extra in range(1, _EXTRA_ROUNDS + 1):
-        if observer.complete:
-            break
+    seeds = count(options.seed + 1)
+    give_up = monotonic() + _EXTRA_S
+    while not observer.complete and monotonic() < give_up:
         observer.step = "sending more requests until all is decided"
-        more = schedule(seed=options.seed + extra, requests=_EXTRA_REQUESTS, images=images, first=app.tally.sent)
-        await app.send(more)
+        await app.send(schedule(seed=next(seeds), requests=_EXTRA_REQUESTS, images=images, first=app.tally.sent))
     observer.step = "waiting for the last reports"
     await app.settle(timeout_s=_SETTLE_S)
+    await applied.until_applied(running.log, timeout_s=_SETTLE_S)
     observer.step = "asking once more: who serves now?"
-    await _ask_all([experiment.base for experiment in EXPERIMENTS], app, images=images)
+    await _ask_all(running, app, [experiment.base for experiment in EXPERIMENTS])
+
+
+async def _ask_all(running: Stage, app: UpstreamApp, workloads: list[str]) -> None:
+    images = len(running.models.images.labels)
+    for workload in workloads:
+        await app.send(probes(workload, requests=_PROBES, images=images, first=app.tally.sent))
 
 
 async def _keep_serving(running: Stage, screen: Screen) -> None:
     """Until a signal comes, or a child ends. Ctrl-C is the regular end here, and leaves the exit status as it is."""
     bases = ", ".join(experiment.base for experiment in EXPERIMENTS)
-    screen.say(
-        f"Goes on serving at {running.client.url} (POST /w/WORKLOAD with {bases}; GET /api/v1/ab-tests); "
-        f"log in {running.data_folder}. Ctrl-C ends it and removes the log."
-    )
+    screen.say(f"Goes on serving at {running.console.url}; Ctrl-C ends it and removes the log. There are:")
+    screen.say(f"  POST /w/WORKLOAD with {bases}, at {' and '.join(router.url for router in running.routers)}")
+    screen.say(f"  GET /api/v1/ab-tests and what else /api/v1/openapi.json says, at {running.console.url}")
+    for what, where in running.places.items():
+        screen.say(f"  {what}: {where}")
     with suppress(asyncio.CancelledError):
         await running.watch()
 

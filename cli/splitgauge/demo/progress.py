@@ -67,6 +67,7 @@ class ExperimentView:
     """One experiment as it stands.
 
     Attributes:
+        reason: of the last decision; empty where it is known from who made it.
         answering: which models answered the newest requests.
     """
 
@@ -77,6 +78,7 @@ class ExperimentView:
     health: str
     verdict: str
     last_decision: str
+    reason: str
     answering: str
 
 
@@ -113,16 +115,15 @@ def experiment_view(
         variants=tuple(_variant_view(variant, effects.get(variant["name"])) for variant in results["variants"]),
         health="; ".join([health["state"], *health["problems"]]) if health else "not looked at yet",
         verdict=f"{verdict['kind'].replace('_', ' ')}: {verdict['reason']}" if verdict else "none yet",
-        last_decision=decision_text(last) if last else "none",
+        last_decision=_decision_words(last) if last else "none",
+        reason=_reason(last) if last else "",
         answering=_shares(models),
     )
 
 
 def decision_text(decision: Json) -> str:
-    """A decision in a few words."""
-    what = " ".join([decision["action"].replace("_", " "), *([decision["variant"]] if decision.get("variant") else [])])
-    by = "by itself" if decision["actor"]["kind"] == "analyzer" else f"by {decision['actor']['name']}"
-    return f"{what}, {by}: {decision['reason']}" if decision["actor"]["kind"] == "analyzer" else f"{what}, {by}"
+    """A decision with its reason, where it has more of one than that somebody wanted it."""
+    return ": ".join(part for part in (_decision_words(decision), _reason(decision)) if part)
 
 
 def plain_lines(view: RunView) -> list[str]:
@@ -139,6 +140,16 @@ def plain_lines(view: RunView) -> list[str]:
             lines.append(f"      {experiment.id} / {variant.name}: {', '.join(named)}")
         lines.append(f"      {experiment.id}: {experiment.status}, health {experiment.health}; {experiment.verdict}")
     return lines
+
+
+def _decision_words(decision: Json) -> str:
+    what = " ".join([decision["action"].replace("_", " "), *([decision["variant"]] if decision.get("variant") else [])])
+    by = "by itself" if decision["actor"]["kind"] == "analyzer" else f"by {decision['actor']['name']}"
+    return f"{what}, {by}"
+
+
+def _reason(decision: Json) -> str:
+    return str(decision["reason"]) if decision["actor"]["kind"] == "analyzer" else ""
 
 
 def _variant_view(variant: dict[str, Any], comparison: dict[str, Any] | None) -> VariantView:

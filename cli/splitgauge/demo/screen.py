@@ -119,7 +119,8 @@ def _parts(experiment: ExperimentView, shown: list[str], *, roomy: bool) -> list
     facts.add_row("health", Text(experiment.health, style="green" if experiment.health == "healthy" else "yellow"))
     if experiment.status != "completed":
         facts.add_row("verdict", Text(experiment.verdict))
-    facts.add_row("last decision", Text(experiment.last_decision, style="bold"))
+    decision = ": ".join(part for part in (experiment.last_decision, experiment.reason) if part)
+    facts.add_row("last decision", Text(decision, style="bold"))
     facts.add_row("now", Text(experiment.answering))
     title = Rule(Text(f"{experiment.title} ({experiment.status})"), align="left", style="dim")
     return [*([Text()] if roomy else []), title, table, facts]

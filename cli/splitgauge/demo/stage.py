@@ -1,117 +1,147 @@
-"""Everything that the demo needs running: the endpoints, Splitgauge on an empty data folder, and a client of it.
+"""Everything that the demo needs running, whatever engine carries the log: what the play sees of it.
 
-Owns bringing it up and taking it down: whatever happens, no process and no folder is left.
+Owns what both stages have in common: a folder that is gone afterwards, endpoints, clients of what says that it is
+ready, and the name of the part that failed.
 """
 
 import asyncio
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
-from splitgauge.demo.children import Child
+from splitgauge.demo.children import Child, Children
 from splitgauge.demo.client import Client, Json
 from splitgauge.demo.digits import Images, ModelName
+from splitgauge.eventlog.port import EventLog
 from splitgauge.schemas.errors import UpstreamError
 
-__all__ = ["FOLDER_PREFIX", "Stage", "stage"]
+__all__ = [
+    "CLI",
+    "FOLDER_PREFIX",
+    "Models",
+    "Say",
+    "Stage",
+    "StageOf",
+    "answering",
+    "empty_house",
+    "models_of",
+    "start_models",
+]
 
 FOLDER_PREFIX = "splitgauge-demo-"
+CLI = "splitgauge.cli"
 
-_CLI = "splitgauge.cli"
 _ADDRESS = re.compile(r"http://[^ ]+")
-_START_S = 60.0
+_START_S = 180.0
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What runs."""
+class Models:
+    """What the endpoints' process says of itself: where they are, and which images are the traffic."""
 
-    client: Client
-    data_folder: Path
     endpoints: dict[ModelName, str]
     images: Images
-    children: tuple[Child, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What runs.
+
+    Attributes:
+        name: of the engine: `embedded` or `cluster`.
+        places: where to look, by what is there.
+        console: where experiments are defined and read, and events of applications are taken.
+        routers: where requests go, in turn.
+        log: to be read.
+        log_source, archive_source: what `splitgauge replay` is given; None: there is no archive.
+        environment: what every process of Splitgauge is given.
+    """
+
+    name: str
+    places: Mapping[str, str]
+    console: Client
+    routers: tuple[Client, ...]
+    models: Models
+    log: EventLog
+    children: Children
+    log_source: str
+    archive_source: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     async def watch(self) -> None:
-        """Wait for the first child that ends, which none must. Raises: UpstreamError."""
-        async with asyncio.TaskGroup() as tasks:
-            for child in self.children:
-                tasks.create_task(child.watch())
+        """Wait for the first process that ends, which none must. Raises: UpstreamError."""
+        await self.children.watch()
 
-    async def replay(self) -> Json:
-        """What `splitgauge replay --json` says of the log as it stands. Raises: UpstreamError where it says nothing."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", _CLI, "replay", "--json", str(self.data_folder)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+    async def replay(self, source: str) -> Json:
+        """What `splitgauge replay --json` says of it as it stands. Raises: UpstreamError where it says nothing."""
+        report: Json = orjson.loads(
+            await self.children.output_of("replay", CLI, "replay", "--json", source, environment=self.environment)
         )
-        try:
-            out, said = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if not out.strip():
-            raise UpstreamError(
-                f"no report, status {process.returncode}: {said.decode(errors='replace').strip()}", where="replay"
-            )
-        report: Json = orjson.loads(out)
         return report
 
 
+Say = Callable[[str], None]
+StageOf = Callable[[int, Say], AbstractAsyncContextManager[Stage]]
+"""Of a seed: up, ready, and down again. It may say how far it is."""
+
+
 @asynccontextmanager
-async def stage(seed: int) -> AsyncGenerator[Stage]:
-    """Up, ready, and down again."""
+async def empty_house() -> AsyncGenerator[Children]:
+    """Children to be, in an empty folder. Whatever happens, no process and no folder is left.
+
+    Raises: UpstreamError naming the child that ended, where that is why the block failed.
+    """
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-    children: list[Child] = []
+    children = Children(folder)
     try:
-        models = await Child.start("endpoints", "splitgauge.demo.endpoints", str(seed), folder=folder)
-        children.append(models)
-        up = await Child.start("splitgauge", _CLI, "up", "--data", str(folder / "data"), "--port", "0", folder=folder)
-        children.append(up)
-        offer: Json = orjson.loads(await models.first_line())
-        images = Images(pixels=offer["pixels"], labels=offer["labels"])
-        async with _client(await up.first_line(), up) as client:
-            yield Stage(client, folder / "data", offer["endpoints"], images, tuple(children))
-    except (UpstreamError, ExceptionGroup) as exc:
-        await asyncio.sleep(_POLL_S)  # the news of a child's end may come a moment after what follows from it
-        ended = next((child for child in children if child.ended), None)
-        if ended is not None:
-            raise ended.failure() from exc
-        raise
+        async with children.ending_together():
+            try:
+                yield children
+            except (UpstreamError, ExceptionGroup) as exc:
+                await asyncio.sleep(_POLL_S)  # the news of a child's end may come a moment after what follows from it
+                failure = children.failure()
+                if failure is not None:
+                    raise failure from exc
+                raise
     finally:
-        try:
-            await asyncio.gather(*(child.stop() for child in reversed(children)))
-        finally:
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
+
+
+async def start_models(children: Children, seed: int) -> Child:
+    """The endpoints, which take a while; `models_of` waits for them."""
+    return await children.start("endpoints", "splitgauge.demo.endpoints", str(seed))
+
+
+async def models_of(endpoints: Child) -> Models:
+    """Once they answer."""
+    offer: Json = orjson.loads(await endpoints.first_line())
+    return Models(offer["endpoints"], Images(pixels=offer["pixels"], labels=offer["labels"]))
 
 
 @asynccontextmanager
-async def _client(first_line: str, up: Child) -> AsyncGenerator[Client]:
-    """Of the Splitgauge that said this when it began to listen, once it is ready."""
-    address = _ADDRESS.search(first_line)
+async def answering(child: Child) -> AsyncGenerator[Client]:
+    """A client of a process that says where it listens, once it is ready."""
+    said = await child.first_line()
+    address = _ADDRESS.search(said)
     if address is None:
-        raise UpstreamError(f"said {first_line!r} where its address was expected", where=up.name)
+        raise UpstreamError(f"said {said!r} where its address was expected", where=child.name)
     client = Client(address[0])
     try:
-        await _until_ready(client, up)
+        await _until_ready(client, child)
         yield client
     finally:
         await client.close()
 
 
-async def _until_ready(client: Client, up: Child) -> None:
-    ended = asyncio.ensure_future(up.watch())
+async def _until_ready(client: Client, child: Child) -> None:
+    ended = asyncio.ensure_future(child.watch())
     try:
         async with asyncio.timeout(_START_S):
             while not await _is_ready(client):
@@ -119,7 +149,7 @@ async def _until_ready(client: Client, up: Child) -> None:
                 if ended.done():
                     await ended
     except TimeoutError as exc:
-        raise UpstreamError(f"Splitgauge is not ready after {_START_S:g} s", where=client.url) from exc
+        raise UpstreamError(f"{child.name} is not ready after {_START_S:g} s", where=client.url) from exc
     finally:
         ended.cancel()
 

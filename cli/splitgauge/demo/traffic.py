@@ -5,11 +5,10 @@ Owns what was sent and what came back; knows nothing of variants and verdicts be
 
 import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
-from pathlib import Path
-from time import time
+from itertools import count, cycle, islice
+from time import time_ns
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -18,7 +17,7 @@ from splitgauge.demo.client import Client
 from splitgauge.demo.digits import Images
 from splitgauge.demo.experiments import GOAL
 from splitgauge.demo.schedule import PlannedRequest
-from splitgauge.eventlog.sqlite import SqliteEventLog
+from splitgauge.eventlog.port import EventLog
 from splitgauge.schemas.errors import UpstreamError
 from splitgauge.schemas.topics import RESPONSES
 
@@ -34,7 +33,7 @@ class Answer(NamedTuple):
     """What came back for one request: the endpoint's own answer, and what Splitgauge says of it."""
 
     workload: str
-    sent_at: float
+    sent_us: int
     model: str
     variant: str | None
     status: int
@@ -77,12 +76,14 @@ class _Report(NamedTuple):
 class UpstreamApp:
     """One run of the application. `send` the schedule while `serve` goes on; then `settle`."""
 
-    def __init__(self, client: Client, images: Images, *, data_folder: Path) -> None:
+    def __init__(self, routers: Sequence[Client], console: Client, *, images: Images, log: EventLog) -> None:
+        """Requests and reports go to the routers in turn, events to the console; answers to these come in the log."""
         self.tally = Tally()
-        self._client = client
+        self._routers = cycle(routers)
+        self._console = console
         self._images = images
-        self._folder = data_folder
-        self._asked: dict[str, tuple[PlannedRequest, float]] = {}
+        self._log = log
+        self._asked: dict[str, tuple[PlannedRequest, int]] = {}
         self._events: list[dict[str, Any]] = []
         self._reports: list[_Report] = []
         self._ties = count()
@@ -131,15 +132,15 @@ class UpstreamApp:
 
     async def _ask(self, request: PlannedRequest) -> None:
         try:
-            sent_at = time()
-            status, headers, body = await self._client.post(
+            sent_us = _now_us()
+            status, headers, body = await next(self._routers).post(
                 f"/w/{request.workload}",
                 orjson.dumps({"pixels": self._images.pixels[request.image]}),
                 headers={"x-splitgauge-unit": request.user},
             )
         finally:
             self._gate.release()
-        answer = self._answer(request, sent_at, status=status, body=orjson.loads(body))
+        answer = self._answer(request, sent_us, status=status, body=orjson.loads(body))
         self._take(request, answer, token=headers.get("x-splitgauge-request-id"))
 
     def _ask_by_event(self, request: PlannedRequest) -> None:
@@ -151,33 +152,29 @@ class UpstreamApp:
             "body": {"pixels": self._images.pixels[request.image]},
         }
         self.tally.by_event += 1
-        self._asked[key] = (request, time())
+        self._asked[key] = (request, _now_us())
         self._events.append(_event("splitgauge.request.v1", key, data))
 
     async def _read_responses(self) -> None:
-        log = SqliteEventLog.open_readonly(self._folder)
-        try:
-            positions = dict.fromkeys(await log.bounds(RESPONSES.name), 0)
-            async for batch in log.follow(RESPONSES.name, positions):
-                for record in batch:
-                    self._take_response(orjson.loads(record.value)["data"])
-        finally:
-            await log.close()
+        positions = dict.fromkeys(await self._log.bounds(RESPONSES.name), 0)
+        async for batch in self._log.follow(RESPONSES.name, positions):
+            for record in batch:
+                self._take_response(orjson.loads(record.value)["data"])
 
     def _take_response(self, data: dict[str, Any]) -> None:
         asked = self._asked.pop(data["caller_request_id"] or "", None)
         if asked is None:
             return
-        request, sent_at = asked
-        answer = self._answer(request, sent_at, status=data["status"], body=data["body"])
+        request, sent_us = asked
+        answer = self._answer(request, sent_us, status=data["status"], body=data["body"])
         self._take(request, answer, token=data["token"])
 
-    def _answer(self, request: PlannedRequest, sent_at: float, *, status: int, body: Any) -> Answer:  # noqa: ANN401 - the endpoint's JSON
+    def _answer(self, request: PlannedRequest, sent_us: int, *, status: int, body: Any) -> Answer:  # noqa: ANN401 - the endpoint's JSON
         content = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
         metadata: dict[str, Any] = content.get("metadata", {})
         return Answer(
             workload=request.workload,
-            sent_at=sent_at,
+            sent_us=sent_us,
             model=content.get("model", _MODEL_IS_SILENT),
             variant=metadata.get("ab_variant_name"),
             status=status,
@@ -207,9 +204,9 @@ class UpstreamApp:
                 data = {"token": report.token, "metrics": {GOAL: report.correct}}
                 events.append(_event("splitgauge.report.v1", f"report-{report.number}", data))
         if listed:
-            await self._give("/api/v1/reports", listed, content_type="application/json")
+            await _give(next(self._routers), "/api/v1/reports", listed, content_type="application/json")
         if events:
-            await self._give("/api/v1/events", events, content_type="application/cloudevents-batch+json")
+            await _give(self._console, "/api/v1/events", events, content_type="application/cloudevents-batch+json")
         self.tally.reports += len(due)
         self._unreported -= len(due)
 
@@ -223,10 +220,15 @@ class UpstreamApp:
             due.append(report)
         return due
 
-    async def _give(self, path: str, items: list[dict[str, Any]], *, content_type: str) -> None:
-        status, _, body = await self._client.post(path, orjson.dumps(items), headers={"content-type": content_type})
-        if status != 202:
-            raise UpstreamError(f"answered {status}: {body.decode(errors='replace')[:300]}", where=path)
+
+async def _give(client: Client, path: str, items: list[dict[str, Any]], *, content_type: str) -> None:
+    status, _, body = await client.post(path, orjson.dumps(items), headers={"content-type": content_type})
+    if status != 202:
+        raise UpstreamError(f"answered {status}: {body.decode(errors='replace')[:300]}", where=path)
+
+
+def _now_us() -> int:
+    return time_ns() // 1_000
 
 
 def _event(kind: str, key: str, data: dict[str, Any]) -> dict[str, Any]:

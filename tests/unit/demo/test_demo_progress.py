@@ -98,11 +98,12 @@ def test_who_answers_now_is_said_in_shares() -> None:
 def test_a_completed_experiment_is_one_plain_line() -> None:
     lines = plain_lines(run_view({**measured(), "status": "completed"}))
     assert len(lines) == 2
-    assert "completed; roll back svm, by itself: success is worse" in lines[1]
+    assert "completed; roll back svm, by itself; now no answer yet" in lines[1]
 
 
 def test_the_last_decision_is_the_last_one_that_counts() -> None:
-    assert experiment_view(FIRST, measured(), DECISIONS).last_decision == ("roll back svm, by itself: success is worse")
+    view = experiment_view(FIRST, measured(), DECISIONS)
+    assert (view.last_decision, view.reason) == ("roll back svm, by itself", "success is worse")
 
 
 def test_plain_lines_have_no_control_characters_and_say_what_the_screen_says() -> None:

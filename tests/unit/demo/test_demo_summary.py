@@ -16,11 +16,12 @@ from splitgauge.demo.summary import (
     Summary,
     Traffic,
     checks,
-    plain_words,
     to_json,
 )
+from splitgauge.demo.summary_words import plain_words
 
 BETTER, FAULTY, SAME = EXPERIMENTS
+DECIDED = Decided("promote", "svm", "correct is better", after_s=16.4, seconds_to_applied=0.4321)
 
 
 def experiment(**changes: Any) -> ExperimentSummary:
@@ -32,7 +33,8 @@ def experiment(**changes: Any) -> ExperimentSummary:
         units={"control": 220, "svm": 230},
         requests={"control": 1200, "svm": 1300},
         goal_decidable=True,
-        decided=Decided("promote", "svm", "correct is better", after_s=16.4, seconds_to_applied=0.4321),
+        outside=0,
+        decided=DECIDED,
         served_now=Counter({"svm": 3000}),
         before=Quality(success=1.0, correct=0.87),
         after=Quality(success=1.0, correct=0.988),
@@ -55,6 +57,8 @@ UNDECIDED = experiment(experiment=SAME, verdict="continue", step=10, winner="inc
 
 def summary(**changes: Any) -> Summary:
     held = Summary(
+        stage="embedded",
+        routers=1,
         seed=7,
         seconds=64.04,
         experiments=(experiment(), ROLLED_BACK, UNDECIDED),
@@ -74,6 +78,7 @@ def test_all_promises_kept() -> None:
     ("broken", "promise"),
     [
         ({"experiments": (experiment(decided=None),)}, "svm is promoted"),
+        ({"experiments": (experiment(decided=replace(DECIDED, seconds_to_applied=2.01)),)}, "changes within 2 s"),
         ({"experiments": (experiment(served_now=Counter({"svm": 9, "tree": 1})),)}, "serves everybody"),
         ({"experiments": (experiment(served_now=Counter()),)}, "serves everybody"),
         ({"experiments": (replace(ROLLED_BACK, step=6),)}, "rolled back by a guardrail"),
@@ -85,7 +90,8 @@ def test_all_promises_kept() -> None:
         ({"written": replace(summary().written, duplicates=519)}, "none twice"),
         ({"replayed": replace(summary().replayed, mismatches=1)}, "replay"),
         ({"replayed": replace(summary().replayed, analyses_reproduced=89)}, "replay"),
-        ({"replayed": replace(summary().replayed, sound=False)}, "replay"),
+        ({"replayed": replace(summary().replayed, sound=False)}, "replay of the log"),
+        ({"archived": replace(summary().replayed, mismatches=1)}, "replay of the archive"),
         ({"replayed": replace(summary().replayed, automatic=3, automatic_reproduced=3)}, "replay"),
     ],
 )
@@ -126,5 +132,20 @@ def test_plain_words_say_what_was_decided_when_and_what_traffic_does_now() -> No
     assert "answered by: tree 1,400. Success before 80.0 %, now 100.0 %." in text
     assert "Nothing was decided" in text
     assert "90 of 90 analyses and 2 of 2 automatic decisions came out the same" in text
+    assert "met no variant" not in text
     assert "All of it held, in 64 s." in text
     assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_of_a_cluster_the_words_say_at_how_many_routers_and_what_came_of_the_archive() -> None:
+    archived = replace(summary().replayed, analyses=80, analyses_reproduced=80)
+    on_cluster = summary(stage="cluster", routers=2, archived=archived, experiments=(experiment(outside=3),))
+    text = "\n".join(plain_words(on_cluster))
+    assert "Traffic changed at every router 0.43 s after the newest observation" in text
+    assert "10,500 requests from 600 users to 2 routers" in text
+    assert "3 requests met no variant, since their router did without a log that was slow for a moment." in text
+    assert "Replay of the archive in 4.0 s: 32,000 events; 80 of 80 analyses" in text
+    document = to_json(on_cluster)
+    assert (document["stage"], document["routers"]) == ("cluster", 2)
+    assert document["experiments"][0]["requests_outside"] == 3
+    assert document["replay_of_archive"]["analyses"] == 80

@@ -89,7 +89,8 @@ async def play(stand_in: StandIn, requests: list[PlannedRequest], *, folder: Pat
     await site.start()
     [(_, port)] = runner.addresses
     client = Client(f"http://127.0.0.1:{port}")
-    app = UpstreamApp(client, IMAGES, data_folder=folder)
+    log = SqliteEventLog.open_readonly(folder)
+    app = UpstreamApp([client], client, images=IMAGES, log=log)
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(app.serve())
@@ -97,6 +98,7 @@ async def play(stand_in: StandIn, requests: list[PlannedRequest], *, folder: Pat
             await app.settle(timeout_s=10)
             serving.cancel()
     finally:
+        await log.close()
         await client.close()
         await runner.cleanup()
     return app
