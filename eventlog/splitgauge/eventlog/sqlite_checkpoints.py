@@ -1,7 +1,7 @@
 """Checkpoints embedded in the process: `checkpoints.db` beside the log, written by a thread of its own.
 
-Owns that file, knows nothing of events. A file of its own because SQLite has one writer per file: saving 80,000 rows
-takes some hundred milliseconds, and appends must not wait for it. Nothing is lost by that: a checkpoint names the log
+Owns that file, knows nothing of events. A file of its own because SQLite has one writer per file: a save may take some
+hundred milliseconds, and appends must not wait for it. Nothing is lost by that: a checkpoint names the log
 position it stands for, and one that a power failure takes back (synchronous=normal) only means folding on from further
 back. A table per owner, so that loading one is a scan and dropping one is quick.
 """
@@ -23,8 +23,8 @@ __all__ = ["CHECKPOINTS_FILE_NAME", "SqliteCheckpoints"]
 
 CHECKPOINTS_FILE_NAME = "checkpoints.db"
 SCHEMA_VERSION = 1
-ROWS_AT_ONCE = 2_000
-"""Read in one step: a few MB, and the interpreter is free meanwhile."""
+ROWS_AT_ONCE = 100
+"""Read in one step: of units some 10 MB, and the interpreter is free meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
