@@ -7,7 +7,13 @@ from splitgauge.cli.failures import EXIT_STATUSES, guarded
 from splitgauge.cli.init_command import init_command
 from splitgauge.cli.log_commands import export_command, import_command, replay_command, tail_command
 from splitgauge.cli.plan_command import plan_command
-from splitgauge.cli.process_commands import demo_command, run_command, up_command, version_command
+from splitgauge.cli.process_commands import (
+    demo_command,
+    run_command,
+    settings_command,
+    up_command,
+    version_command,
+)
 from splitgauge.cli.report_commands import reports
 from splitgauge.cli.resource_commands import apply_command, experiments, workloads
 
@@ -39,5 +45,6 @@ def application() -> typer.Typer:
     app.command("export")(export_command)
     app.command("import")(import_command)
     app.command("replay")(replay_command)
+    app.command("settings")(settings_command)
     app.command("version")(version_command)
     return app

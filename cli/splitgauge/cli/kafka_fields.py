@@ -29,29 +29,55 @@ class KafkaFields(BaseSettings):
         default="", pattern=r"^[A-Za-z0-9._-]*$", description="before the name of every topic and group"
     )
     kafka_client_id: str = Field(default=_DEFAULT.client_id, description="what brokers call this process")
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_ca_file: Path | None = Field(default=None, description="certificates that sign the brokers' (PEM)")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="of the brokers' listener: with TLS or without, with a user or without"
+    )
+    kafka_ca_file: Path | None = Field(
+        default=None, description="what signs the brokers' certificates (PEM); unset: as the system trusts"
+    )
     kafka_certificate_file: Path | None = Field(default=None, description="our own certificate (PEM)")
-    kafka_key_file: Path | None = Field(default=None, description="the key of our own certificate (PEM)")
-    kafka_key_password: str | None = Field(default=None, repr=False)
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    kafka_username: str | None = None
-    kafka_password: str | None = Field(default=None, repr=False)
-    kafka_connect_timeout_s: float = Field(default=_DEFAULT.connect_timeout_s, gt=0)
-    kafka_request_timeout_s: float = Field(default=_DEFAULT.request_timeout_s, gt=0)
-    kafka_append_timeout_s: float = Field(default=_DEFAULT.append_timeout_s, gt=0)
-    kafka_linger_s: float = Field(default=_DEFAULT.linger_s, ge=0)
+    kafka_key_file: Path | None = Field(
+        default=None, description="the key of our own certificate (PEM); unset: in the same file"
+    )
+    kafka_key_password: str | None = Field(default=None, repr=False, description="what that key is encrypted with")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="how the password is proven"
+    )
+    kafka_username: str | None = Field(default=None, description="of SASL")
+    kafka_password: str | None = Field(default=None, repr=False, description="of SASL")
+    kafka_connect_timeout_s: float = Field(
+        default=_DEFAULT.connect_timeout_s, gt=0, description="until the first answer of a broker"
+    )
+    kafka_request_timeout_s: float = Field(
+        default=_DEFAULT.request_timeout_s, gt=0, description="until any other answer; then it is asked again"
+    )
+    kafka_append_timeout_s: float = Field(
+        default=_DEFAULT.append_timeout_s, gt=0, description="for events to be acknowledged; then the log is away"
+    )
+    kafka_linger_s: float = Field(
+        default=_DEFAULT.linger_s, ge=0, description="how long the first event of a batch waits for company"
+    )
     kafka_buffer_bytes: int = Field(default=_DEFAULT.buffer_bytes, ge=1, description="what may wait to be written")
-    kafka_buffer_records: int = Field(default=_DEFAULT.buffer_records, ge=1, description="what may wait to be written")
-    kafka_event_bytes: int = Field(default=_DEFAULT.event_bytes, ge=1024, description="the largest event")
-    kafka_session_timeout_s: float = Field(default=_DEFAULT.session_timeout_s, gt=0)
-    kafka_heartbeat_s: float = Field(default=_DEFAULT.heartbeat_s, gt=0)
-    kafka_stall_s: float = Field(default=_DEFAULT.stall_s, gt=0)
+    kafka_buffer_records: int = Field(
+        default=_DEFAULT.buffer_records, ge=1, description="the same, as a number of events"
+    )
+    kafka_event_bytes: int = Field(
+        default=_DEFAULT.event_bytes, ge=1024, description="the largest event; `init` makes topics with it"
+    )
+    kafka_session_timeout_s: float = Field(
+        default=_DEFAULT.session_timeout_s, gt=0, description="without heartbeats, until others take the partitions"
+    )
+    kafka_heartbeat_s: float = Field(default=_DEFAULT.heartbeat_s, gt=0, description="between two heartbeats")
+    kafka_stall_s: float = Field(
+        default=_DEFAULT.stall_s, gt=0, description="without any answer of a broker, until a consumer starts again"
+    )
     kafka_replication: int = Field(default=3, ge=1, description="copies of each partition, for `init`")
     kafka_min_isr: int = Field(default=2, ge=1, description="copies that must have an event, for `init`")
     kafka_partitions: int = Field(default=4, ge=1, le=1024, description="of topics that may have several, for `init`")
-    kafka_short_hours: int = Field(default=72, ge=1, description="how long requests, responses, reports are kept")
-    kafka_long_hours: int = Field(default=720, ge=1, description="how long dead letters are kept")
+    kafka_short_hours: int = Field(
+        default=72, ge=1, description="how long requests, responses, reports are kept, for `init`"
+    )
+    kafka_long_hours: int = Field(default=720, ge=1, description="how long dead letters are kept, for `init`")
 
     def kafka(self) -> KafkaSettings:
         """As the event log takes them. Raises: ContractError where something is missing or does not go together."""

@@ -1,6 +1,7 @@
-"""`splitgauge up`, `run`, `demo` and `version`: thin, over the parts that do it."""
+"""`splitgauge up`, `run`, `demo`, `settings` and `version`: thin, over the parts that do it."""
 
 import platform
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from splitgauge.cli.settings import Settings
     from splitgauge.router.settings import RouterSettings
 
-__all__ = ["demo_command", "run_command", "up_command", "version_command"]
+__all__ = ["demo_command", "run_command", "settings_command", "up_command", "version_command"]
 
 
 @guarded
@@ -40,7 +41,8 @@ def run_command(
     host: Host = None,
     port: Port = None,
 ) -> int:
-    """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C."""
+    """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C. Everything else stands in the settings:
+    `splitgauge settings` lists them."""
     from splitgauge.cli.settings import load
     from splitgauge.cluster.server import run
     from splitgauge.cluster.settings import ClusterSettings
@@ -56,6 +58,10 @@ def run_command(
             host=settings.host,
             port=settings.port,
             shutdown_s=settings.shutdown_s,
+            publish_interval_s=settings.publish_interval_s,
+            checkpoint_interval_s=settings.checkpoint_interval_s,
+            look_debounce_s=settings.look_debounce_s,
+            archive_rest_s=settings.archive_rest_s,
         )
     )
 
@@ -68,7 +74,7 @@ def _up(settings: "Settings") -> int:
     return run(
         StandaloneSettings(
             router=_router(settings),
-            analyzer=AnalyzerSettings(instance=settings.instance),
+            analyzer=AnalyzerSettings(instance=settings.instance, debounce_s=settings.look_debounce_s),
             host=settings.host,
             port=settings.port,
             observation_partitions=settings.observation_partitions,
@@ -89,6 +95,7 @@ def _router(settings: "Settings") -> "RouterSettings":
         spool_bytes=settings.spool_bytes,
         request_bytes=settings.request_bytes,
         answer_bytes=settings.answer_bytes,
+        intake_concurrency=settings.intake_concurrency,
         instance=settings.instance,
     )
 
@@ -107,6 +114,14 @@ def demo_command(
     from splitgauge.demo import run
 
     return run(json_output=as_json, keep=keep, seed=seed, requests=requests, cluster=cluster)
+
+
+@guarded
+def settings_command() -> None:
+    """List all that can be set in the settings file and the environment, as a page of Markdown."""
+    from splitgauge.cli.settings_reference import reference
+
+    sys.stdout.write(reference())
 
 
 @guarded

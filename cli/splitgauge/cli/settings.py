@@ -49,6 +49,19 @@ class Settings(KafkaFields):
     postgres: str | None = Field(
         default=None, repr=False, description="postgresql://user@host/name, for checkpoints and archive of a cluster"
     )
+    intake_concurrency: int = Field(
+        default=64, ge=1, description="request events of a cluster that a router works on at once"
+    )
+    publish_interval_s: float = Field(
+        default=0.1, gt=0, description="in a cluster: between two publications of what moved, in each stage"
+    )
+    checkpoint_interval_s: float = Field(
+        default=5.0, gt=0, description="in a cluster: what a worker that takes over may have to fold again"
+    )
+    look_debounce_s: float = Field(default=0.25, gt=0, description="at most one look at an experiment in this time")
+    archive_rest_s: float = Field(
+        default=1.0, gt=0, description="of the archiver, between rounds that found nothing new"
+    )
     instance: str = Field(default_factory=socket.gethostname, description="who this process is, in its events")
 
 

@@ -80,7 +80,7 @@ class KeptRole:
 
 def _aggregator() -> Work:
     from splitgauge.aggregator.fold_group import FoldGroup
-    from splitgauge.aggregator.partition_worker import Surroundings
+    from splitgauge.aggregator.partition_worker import Pace, Surroundings
     from splitgauge.eventlog.decisions import DecisionLog
     from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 
@@ -90,7 +90,8 @@ def _aggregator() -> Work:
             decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
             await decisions.catch_up()
             around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, kept.settings.instance)
-            folds = FoldGroup(around)
+            pace = Pace(kept.settings.publish_interval_s, kept.settings.checkpoint_interval_s)
+            folds = FoldGroup(around, pace=pace)
             kept.begun(
                 lambda: {"ready": folds.ready, "positions": {str(at): upto for at, upto in folds.positions.items()}}
             )
@@ -106,7 +107,11 @@ def _tables() -> Work:
 
     async def work(kept: KeptRole) -> None:
         worker = FaustTablesWorker(
-            kept.log, kept.settings.kafka, now_us=SYSTEM_CLOCK.now_us, instance=kept.settings.instance
+            kept.log,
+            kept.settings.kafka,
+            now_us=SYSTEM_CLOCK.now_us,
+            instance=kept.settings.instance,
+            publish_interval_s=kept.settings.publish_interval_s,
         )
         kept.begun(lambda: {"ready": worker.ready, "partitions": sorted(worker.partitions)})
         await worker.run()
@@ -118,9 +123,8 @@ def _analyzer() -> Work:
     from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
 
     async def work(kept: KeptRole) -> None:
-        analyzer = Analyzer(
-            kept.log, clock=SYSTEM_CLOCK.now_us, settings=AnalyzerSettings(instance=kept.settings.instance)
-        )
+        settings = AnalyzerSettings(instance=kept.settings.instance, debounce_s=kept.settings.look_debounce_s)
+        analyzer = Analyzer(kept.log, clock=SYSTEM_CLOCK.now_us, settings=settings)
         kept.begun(analyzer.status)
         await analyzer.run()
 
@@ -128,13 +132,13 @@ def _analyzer() -> Work:
 
 
 def _archiver() -> Work:
-    from splitgauge.archiver.service import Archiver
+    from splitgauge.archiver.service import Archiver, ArchiverSettings
     from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
 
     async def work(kept: KeptRole) -> None:
         writer = await ArchiveWriter.open(_postgres(kept))
         try:
-            archiver = Archiver(kept.log, writer)
+            archiver = Archiver(kept.log, writer, ArchiverSettings(rest_s=kept.settings.archive_rest_s))
             kept.begun(archiver.status)
             await archiver.run()
         finally:

@@ -21,6 +21,10 @@ class ClusterSettings:
         instance: who this process is, in its events.
         host, port: where it answers over HTTP. Port 0: a free one, printed.
         shutdown_s: how long requests in flight may take after a stop is asked for.
+        publish_interval_s: between two publications of what moved, in each stage of the aggregator.
+        checkpoint_interval_s: between two checkpoints of a partition.
+        look_debounce_s: at most one look at an experiment in this time.
+        archive_rest_s: of the archiver, between rounds that found nothing new.
     """
 
     roles: frozenset[Role]
@@ -31,3 +35,7 @@ class ClusterSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     shutdown_s: float = 10.0
+    publish_interval_s: float = 0.1
+    checkpoint_interval_s: float = 5.0
+    look_debounce_s: float = 0.25
+    archive_rest_s: float = 1.0

@@ -4,11 +4,13 @@ Owns the comparison. Some of it is the contract's: no role works on a topic that
 operator has planned, and holds only where a plan is given.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from splitgauge.eventlog.kafka_admin import configured
 from splitgauge.eventlog.kafka_errors import mapped
@@ -32,6 +34,7 @@ _ENVELOPE_BYTES = 1024
 """Of a batch around one event: 61 bytes of header, some 20 of lengths, and the key."""
 _COMPACTED_SEGMENT_BYTES = 64 * 2**20
 """Only closed segments are compacted, and who reads windows or partials reads them all."""
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +134,13 @@ async def find_topics(
     All topics of the brokers are asked for: a question for one by name could make a broker create it.
     """
     with mapped(settings.bootstrap):
-        there = {topic["topic"]: topic for topic in await admin.describe_topics()}
-        ours = {name: there[settings.topic(name)] for name in names if settings.topic(name) in there}
-        settings_of = await configured(admin, [settings.topic(name) for name in ours])
-    return {
-        name: _found(topic["partitions"], settings_of[topic["topic"]])
-        for name, topic in ours.items()
-        if topic["topic"] in settings_of
-    }
+        async with asyncio.timeout(settings.connect_timeout_s):
+            while True:
+                try:
+                    return await _look(admin, {settings.topic(name): name for name in names})
+                except (NodeNotReadyError, KafkaConnectionError):
+                    # Any broker may be asked, also one that has just died and that the others still name.
+                    await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def misfits_of(found: Mapping[str, FoundTopic], settings: KafkaSettings, plan: TopicPlan | None = None) -> list[Misfit]:
@@ -150,6 +152,13 @@ def misfits_of(found: Mapping[str, FoundTopic], settings: KafkaSettings, plan: T
         if plan is not None:
             misfits += _against_plan(called, TOPICS[name], topic, plan)
     return misfits
+
+
+async def _look(admin: AIOKafkaAdminClient, names: Mapping[str, str]) -> dict[str, FoundTopic]:
+    """`names`: with the prefix -> without."""
+    there = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+    settings_of = await configured(admin, [called for called in names if called in there])
+    return {names[called]: _found(there[called], settings) for called, settings in settings_of.items()}
 
 
 def _found(partitions: Sequence[Mapping[str, Any]], settings: Mapping[str, str]) -> FoundTopic:
