@@ -7,7 +7,7 @@ between any two writes repeats some of them with the same ids and loses none. Kn
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold, checkpoint_owner
 from splitgauge.aggregator.publisher import Publication, Publisher
@@ -78,6 +78,13 @@ class _Followed:
         """Nobody else needs to know."""
 
 
+class _Changes(NamedTuple):
+    """What a checkpoint at this position has to store anew."""
+
+    position: int
+    rows: dict[bytes, bytes | None]
+
+
 class _CheckpointLost(Exception):  # noqa: N818 - it ends one life of the worker and is no error of the user's
     """Somebody else has moved the checkpoint: this state is a zombie's."""
 
@@ -129,9 +136,8 @@ class PartitionWorker:
             # What was published before the last stop is newer than the checkpoint: catch up before publishing.
             end = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition].end
             self._expect_folded_events(end)
-            while self._fold.position < end:
-                await self._take(await self._around.log.read(OBSERVATIONS.name, self.partition, self.position))
             try:
+                await self._catch_up(end)
                 await self._live()
             except* _CheckpointLost:
                 pass  # load again: whoever saved it has folded the same log
@@ -147,11 +153,20 @@ class PartitionWorker:
                 remedy="Restore the log from an export or a backup, whole, and remove the checkpoints",
             )
 
+    async def _catch_up(self, end: int) -> None:
+        now = asyncio.get_running_loop().time
+        due_at = now() + self._pace.checkpoint_interval_s
+        while self._fold.position < end:
+            await self._take(await self._around.log.read(OBSERVATIONS.name, self.partition, self.position))
+            if now() >= due_at:
+                await self._save(await self._changes())
+                due_at = now() + self._pace.checkpoint_interval_s
+
     async def _live(self) -> None:
         self._caught_up = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
-            tasks.create_task(self._keep())
+            tasks.create_task(self._keep(tasks))
 
     async def _follow(self) -> None:
         self._moved.set()
@@ -191,20 +206,21 @@ class PartitionWorker:
         ]
         await self._around.log.append(DEAD_LETTERS.name, letters)
 
-    async def _keep(self) -> None:
-        """Publish what changed, at most every `publish_interval_s`, and save a checkpoint now and then."""
-        loop = asyncio.get_running_loop()
-        due_at = loop.time() + self._pace.checkpoint_interval_s
+    async def _keep(self, tasks: asyncio.TaskGroup) -> None:
+        """Publish what changed, at most every `publish_interval_s`, and save a checkpoint now and then, beside it."""
+        now = asyncio.get_running_loop().time
+        due_at = now() + self._pace.checkpoint_interval_s
+        saving: asyncio.Task[None] | None = None
         while True:
             await self._moved.wait()
             self._moved.clear()
             async with self._whole:
                 publications = self._publications()
             await self._publisher.publish(publications)
-            if loop.time() >= due_at:
-                async with self._whole:
-                    await self._save()
-                due_at = loop.time() + self._pace.checkpoint_interval_s
+            if now() >= due_at and self.position != self._saved and (saving is None or saving.done()):
+                # Only here, where all that was to be published is: a checkpoint forgets finished time buckets.
+                saving = tasks.create_task(self._save(await self._changes()))
+                due_at = now() + self._pace.checkpoint_interval_s
             await asyncio.sleep(self._pace.publish_interval_s)
 
     def _publications(self) -> list[Publication]:
@@ -238,14 +254,14 @@ class PartitionWorker:
             publications.append(Publication(key, rank, value))
         return publications
 
-    async def _save(self) -> None:
-        position = self._fold.position
-        if position == self._saved:
-            return
-        changed = self._fold.changed_rows()
-        saved = await self._around.checkpoints.save(
-            self._owner, expected=self._saved, position=position, changed=changed
-        )
+    async def _changes(self) -> _Changes:
+        """In a thread, as rows of many units take a while; the other partitions go on."""
+        async with self._whole:
+            return _Changes(self._fold.position, await asyncio.to_thread(self._fold.changed_rows))
+
+    async def _save(self, changes: _Changes) -> None:
+        position, rows = changes
+        saved = await self._around.checkpoints.save(self._owner, expected=self._saved, position=position, changed=rows)
         if not saved:
             raise _CheckpointLost
         self._saved = position
@@ -257,7 +273,11 @@ class PartitionWorker:
             self._fold, self._saved = PartitionFold(self.partition), None
             return
         await self._read_decisions(PartitionFold.decisions_needed(checkpoint.rows))
-        self._fold = PartitionFold.restore(
-            self.partition, checkpoint.position, checkpoint.rows, self._around.decisions.history
+        self._fold = await asyncio.to_thread(
+            PartitionFold.restore,
+            self.partition,
+            checkpoint.position,
+            checkpoint.rows,
+            self._around.decisions.history,
         )
         self._saved = checkpoint.position
