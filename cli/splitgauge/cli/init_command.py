@@ -40,6 +40,7 @@ def init_command(
     from splitgauge.aggregator.changelog import changelog_topic, make_changelog
     from splitgauge.cli.settings import load
     from splitgauge.eventlog.kafka_topics import init_topics
+    from splitgauge.eventlog.postgres_address import named
     from splitgauge.eventlog.postgres_migrations import migrate
 
     settings = load(
@@ -53,13 +54,14 @@ def init_command(
     )
     plan = settings.topic_plan(observation_partitions=settings.observation_partitions)
     kafka, postgres = settings.kafka(), settings.postgres
+    database = None if postgres is None else named(postgres)  # refused before anything is made
 
-    async def make() -> tuple["InitReport", list[str]]:
+    async def make() -> tuple["InitReport", int, list[str]]:
         report = await init_topics(kafka, plan)
-        await make_changelog(kafka)
-        return report, await migrate(postgres) if postgres is not None else []
+        partitions = await make_changelog(kafka)
+        return report, partitions, [] if postgres is None else await migrate(postgres)
 
-    report, migrations = asyncio.run(make())
+    report, changelog_partitions, migrations = asyncio.run(make())
     if as_json:
         print_json(
             {
@@ -72,15 +74,24 @@ def init_command(
             }
         )
     else:
-        _tell(report, migrations)
+        _tell_topics(report)
+        print_line(f"changelog  {changelog_topic(kafka)}, partitions: {changelog_partitions}")
+        _tell_database(database, migrations)
 
 
-def _tell(report: "InitReport", migrations: list[str]) -> None:
+def _tell_topics(report: "InitReport") -> None:
     for topic in report.created:
         print_line(f"created    {topic}, partitions: {report.partitions[topic]}")
     for topic, (was, now) in report.counted_up.items():
         print_line(f"counted up {topic}, partitions: {was} -> {now}")
     for topic in report.unchanged:
         print_line(f"unchanged  {topic}, partitions: {report.partitions[topic]}")
+
+
+def _tell_database(database: str | None, migrations: list[str]) -> None:
     for name in migrations:
-        print_line(f"migrated   {name}")
+        print_line(f"migrated   {database}: {name}")
+    if database is None:
+        print_line("no database: the setting `postgres` names none; aggregator and archiver need one")
+    elif not migrations:
+        print_line(f"unchanged  {database}")

@@ -50,6 +50,7 @@ _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ),
     (_STRANGERS, "Check `kafka_security_protocol`, `kafka_sasl_mechanism`, `kafka_username` and `kafka_password`"),
     (_TOO_FEW, "Start the brokers that are down: too few have the newest events"),
+    ((kafka.InvalidReplicationFactorError,), "Start more brokers, or ask for fewer copies: `kafka_replication`"),
     (_TOO_OLD, "Use Apache Kafka 3.1 or later"),
     (_UNTRUSTED, "Name in `kafka_ca_file` what signs the brokers' certificates, and brokers as their certificates do"),
     (_NO_TLS, "Check `kafka_security_protocol`: this listener seems to speak another one"),

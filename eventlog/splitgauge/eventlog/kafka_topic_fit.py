@@ -35,6 +35,13 @@ _ENVELOPE_BYTES = 1024
 _COMPACTED_SEGMENT_BYTES = 64 * 2**20
 """Only closed segments are compacted, and who reads windows or partials reads them all."""
 _LOOK_EVERY_S = 0.1
+_OPERATOR = {
+    "partitions": "`observation_partitions`",
+    "replication": "`kafka_replication`",
+    "min.insync.replicas": "`kafka_min_isr`",
+    "retention.ms": "`kafka_short_hours` or `kafka_long_hours`",
+}
+"""What the operator's own settings are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +91,16 @@ class TopicMisfitError(ConflictError):
 
     def __init__(self, misfits: Sequence[Misfit]) -> None:
         self.misfits = tuple(misfits)
-        ways = [
-            "Change the topics with Kafka's own tools",
-            *(["or the settings `kafka_...` to what is there"] if any(misfit.planned for misfit in misfits) else []),
-            *(
-                ["a number of partitions that may not change needs a new log, under another `kafka_topic_prefix`"]
-                if any(misfit.setting == "partitions" for misfit in misfits)
-                else []
-            ),
-        ]
-        super().__init__("; ".join(map(str, misfits)), where="Kafka", remedy="; ".join(ways))
+        ways: list[str] = []
+        if any(misfit.setting == "partitions" for misfit in misfits):
+            ways.append("another number of partitions needs a new log, under another `kafka_topic_prefix`")
+        if any(misfit.setting != "partitions" for misfit in misfits):
+            ways.append("change the topics with Kafka's own tools")
+        planned = sorted({_OPERATOR[misfit.setting] for misfit in misfits if misfit.planned})
+        if planned:
+            ways.append(f"or set {', '.join(planned)} to what is there")
+        remedy = "; ".join(ways)
+        super().__init__("; ".join(map(str, misfits)), where="Kafka", remedy=remedy[:1].upper() + remedy[1:])
 
 
 @dataclass(frozen=True, slots=True)

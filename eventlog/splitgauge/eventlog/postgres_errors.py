@@ -55,7 +55,10 @@ _DAMAGED = (
 
 _REMEDIES: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.DiskFullError, "Make room on the database's disk: the work goes on by itself"),
-    (asyncpg.InsufficientPrivilegeError, "Grant this user the schema `splitgauge` with all tables in it"),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "Grant this user what `splitgauge check` names; `splitgauge init` has to run as the owner of the database",
+    ),
     (asyncpg.InvalidAuthorizationSpecificationError, "Check user and password of the address"),
     (asyncpg.InvalidCatalogNameError, "Check the name in the address, or create the database"),
     (asyncpg.ReadOnlySQLTransactionError, "Name the primary server: this one only repeats another"),

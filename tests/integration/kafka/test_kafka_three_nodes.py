@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import cast
@@ -11,6 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from kafka_cluster import KafkaCluster
 
 from kafka_broker import LIBS, fresh_settings, plan
+from splitgauge.cluster.finding import Outcome
+from splitgauge.cluster.kafka_checks import check_kafka
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import init_topics
@@ -110,11 +113,24 @@ async def test_too_few_copies_are_no_acknowledgement(cluster: KafkaCluster) -> N
         await asyncio.to_thread(cluster.stop_node, other, number=signal.SIGKILL)
         with pytest.raises(LogUnavailableError):
             await appended_until_refused(log)
+        await told_by_check(settings)
         cluster.launch(other)
         await asyncio.to_thread(cluster.await_ready, other)
         assert (await log.read(DECISIONS.name, 0, 0))[0].value == b"by all three"
     finally:
         await log.close()
+
+
+async def told_by_check(settings: KafkaSettings) -> None:
+    """Once the other brokers have noticed, too."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            findings = await check_kafka(settings, plan(replication=3, min_isr=3), time.time)
+            told = {finding.subject: finding for finding in findings}.get(settings.topic(DECISIONS.name))
+            if told is not None and told.outcome is Outcome.FAILED:
+                assert told.message.startswith("partitions 0 take no events")
+                return
+            await asyncio.sleep(0.2)
 
 
 async def appended_once_all_have_it(log: KafkaEventLog) -> None:

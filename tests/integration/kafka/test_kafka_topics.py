@@ -156,6 +156,38 @@ class TestCommand:
         second = await asyncio.to_thread(CommandLine(tmp_path).run, *arguments)
         assert second.json["migrations"] == []
 
+    def test_without_a_number_the_partitions_stay_as_they_were_made(self, tmp_path: Path) -> None:
+        settings, line = fresh_settings(), CommandLine(tmp_path)
+        arguments = (
+            *("init", "--bootstrap", broker().bootstrap, "--topic-prefix", settings.topic_prefix),
+            *("--replication", "1", "--min-isr", "1", "--partitions", "1"),
+        )
+        assert line.run(*arguments, "--observation-partitions", "2").status == 0
+        again = line.run(*arguments)
+        assert again.status == 0, again.err
+        assert f"unchanged  {settings.topic(OBSERVATIONS.name)}, partitions: 2\n" in again.out
+        assert again.out.endswith("no database: the setting `postgres` names none; aggregator and archiver need one\n")
+        other = line.run(*arguments, "--observation-partitions", "3")
+        assert other.status == 1
+        assert "wanted 3 (fixed when the topic was made)" in other.err
+        assert "set `observation_partitions` to what is there" in other.err
+
+    async def test_a_database_that_is_away_is_said_after_the_topics_are_made(self, tmp_path: Path) -> None:
+        settings = fresh_settings()
+        arguments = (
+            *("init", "--bootstrap", broker().bootstrap, "--topic-prefix", settings.topic_prefix),
+            *("--replication", "1", "--min-isr", "1"),
+        )
+        (tmp_path / "splitgauge.toml").write_text('postgres = "nonsense"\n', encoding="utf-8")
+        run = await asyncio.to_thread(CommandLine(tmp_path).run, *arguments)
+        assert (run.status, "no address of a PostgreSQL database" in run.err) == (1, True)
+        with pytest.raises(UnknownSubjectError):
+            await check_topics(settings)
+        (tmp_path / "splitgauge.toml").write_text('postgres = "postgresql://127.0.0.1:1/x"\n', encoding="utf-8")
+        run = await asyncio.to_thread(CommandLine(tmp_path).run, *arguments)
+        assert (run.status, "Check host and port" in run.err) == (4, True)
+        await check_topics(settings)
+
     def test_names_what_does_not_fit(self, tmp_path: Path) -> None:
         settings = fresh_settings()
         asyncio.run(made(settings, DECISIONS.name, partitions=2, configs={"retention.ms": "-1"}))
@@ -165,6 +197,7 @@ class TestCommand:
         )
         assert run.status == 1
         assert f"{settings.topic(DECISIONS.name)}: partitions is 2, wanted 1" in run.err
+        assert "needs a new log, under another `kafka_topic_prefix`" in run.err
 
     def test_says_where_no_broker_answers(self, tmp_path: Path) -> None:
         with socket.socket() as nobody:

@@ -14,6 +14,8 @@ from splitgauge.eventlog.postgres_archive import PostgresArchive
 from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.eventlog.postgres_inspection import RIGHTS, ServerFacts
+from splitgauge.eventlog.postgres_migrations import migrate
+from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import OBSERVATIONS
 
 CARELESS = (
@@ -122,6 +124,12 @@ async def test_the_rights_that_are_asked_for_are_enough(guest: str, database: st
     archive = await PostgresArchive.open(guest)
     assert [record.value for record in await archive.read(OBSERVATIONS.name, 0, 0)] == [b"value"]
     await archive.close()
+
+
+async def test_who_may_not_migrate_is_told_who_may(guest: str) -> None:
+    with pytest.raises(LogUnavailableError, match="permission denied for database") as refused:
+        await migrate(guest)
+    assert "as the owner of the database" in refused.value.remedy
 
 
 @pytest.mark.parametrize(("ahead_s", "outcome"), [(30.0, Outcome.WARNING), (-90.0, Outcome.FAILED)])
