@@ -105,8 +105,8 @@ class _Shared:
         self._log = log
         self._member = member
         self._delivered = 0
-        self._wanted = False
-        self._queue: asyncio.Queue[Sequence[StoredRecord]] = asyncio.Queue(_QUEUED)
+        self._queue: asyncio.Queue[Sequence[StoredRecord]] | None = None
+        """Of whoever iterates now; each has one of its own, as one that was broken off may end after the next began."""
 
     @property
     def owned(self) -> bool:
@@ -116,26 +116,27 @@ class _Shared:
     async def offer(self, records: Sequence[StoredRecord]) -> None:
         """The next batch of the group; waits for the fold where that is slower."""
         self._delivered = records[-1].offset + 1
-        if self._wanted:
+        if self._queue is not None:
             await self._queue.put(records)
 
     async def batches(self, position: int, *, limit: int) -> AsyncIterator[Sequence[StoredRecord]]:
-        self._wanted = True
+        queue = self._queue = asyncio.Queue[Sequence[StoredRecord]](_QUEUED)
         try:
             end = self._delivered
             async for missed in self._between(position, end, limit):
                 yield missed
             position = max(position, end)
             while True:
-                records = await self._queue.get()
+                records = await queue.get()
                 async for missed in self._between(position, records[0].offset, limit):
                     yield missed
                 yield records
                 position = max(position, records[-1].offset + 1)
         finally:
-            self._wanted = False
-            while not self._queue.empty():
-                self._queue.get_nowait()
+            if self._queue is queue:
+                self._queue = None
+            while not queue.empty():
+                queue.get_nowait()  # so that who offers does not wait for ever
 
     async def _between(self, position: int, end: int, limit: int) -> AsyncIterator[Sequence[StoredRecord]]:
         while position < end:
