@@ -11,8 +11,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +59,8 @@ async def test_whatever_happens_to_its_processes_a_cluster_ends_as_the_plain_fol
         least = {"units": 100, "requests": chance.randrange(200, 1_000), "duration_s": 0}
         experiments = {name: experiment(name, minimum=least) for name in EXPERIMENTS}
         await application.define(cluster.up["steering-1"], endpoints, experiments=experiments)
-        async with _traffic(cluster, application):
+        routers, consoles = ([cluster.up[f"{kind}-{number}"] for number in (1, 2)] for kind in ("router", "steering"))
+        async with application.sending(*routers, console=consoles, senders=6):
             await _expect_one_of_two_consoles_wins(cluster)
             async with asyncio.TaskGroup() as lives:
                 for name, misfortunes in _dealt(chance).items():
@@ -80,16 +80,6 @@ async def test_whatever_happens_to_its_processes_a_cluster_ends_as_the_plain_fol
         await expect_promises_kept(cluster.log, application, UNIT_KEY)
         await _expect_both_consoles_agree(cluster)
         await _expect_everything_archived(cluster.log, database)
-
-
-@asynccontextmanager
-async def _traffic(cluster: Cluster, application: Application) -> AsyncGenerator[None]:
-    up = cluster.up
-    async with (
-        application.sending(up["router-1"], console=up["steering-1"], senders=3),
-        application.sending(up["router-2"], console=up["steering-2"], senders=3),
-    ):
-        yield
 
 
 def _dealt(chance: random.Random) -> dict[str, Sequence[str]]:
