@@ -5,12 +5,14 @@ raises a ContractError and has counted nowhere. Must not know batches, digests o
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from splitgauge.aggregator.book import Book
 from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick, instant_us
 from splitgauge.aggregator.duplicates import RecentIds
 from splitgauge.aggregator.ledger import OpenRequest, OpenRequests, WaitingOutcome, WaitingReport, WaitingRoom
 from splitgauge.aggregator.observation import (
+    Arm,
     Assignment,
     AssignmentEvent,
     BoundedMeasured,
@@ -18,6 +20,7 @@ from splitgauge.aggregator.observation import (
     OutcomeEvent,
     Report,
     ReportEvent,
+    arm_of,
 )
 from splitgauge.aggregator.values import check_measured
 from splitgauge.experiments.state import Registry
@@ -31,6 +34,9 @@ __all__ = ["Attribution"]
 _ROUTER = SOURCES["router"]
 _KEEP_OUTSIDE_US = round(7 * DAY_S) * SECOND_US
 """For requests outside every experiment, as long as an experiment keeps unless it says otherwise."""
+
+_MOST_LANES = 10_000
+"""Callers are whoever they are: what is remembered of them must not grow for ever."""
 
 
 class Attribution:
@@ -51,10 +57,13 @@ class Attribution:
         self.outside = 0
         self.assigned_seen = 0
         self._view = Registry()
+        # Arms that requests were given to already, each made once, and the book of its experiment.
+        self._lanes: dict[tuple[Any, ...], tuple[Arm, Book | None]] = {}
 
     def look(self, view: Registry) -> None:
         """The decisions that count from now on."""
         self._view = view
+        self._lanes.clear()
         for experiment_id, book in self.books.items():
             book.learn(view.experiments[experiment_id])
 
@@ -81,20 +90,18 @@ class Attribution:
         if self.clock.now_us is None:
             return
         for request in self.open.newly_missing(self.clock.now_us):
-            if request.data.experiment_id is not None:
-                self.books[request.data.experiment_id].missing(request)
+            if request.arm.experiment_id is not None:
+                self.books[request.arm.experiment_id].missing(request)
 
     # Assignments.
 
     def _assignment(self, data: Assignment, at: str) -> None:
         at_us = instant_us(at)
-        book = self.books.get(data.experiment_id or "") or self._book(data.experiment_id)
+        key = arm_of(data)
+        arm, book = self._lanes.get(key) or self._new_lane(key, data)
         covariates: Sequence[tuple[int, int]] = ()
-        if book is not None:
-            if (data.epoch, data.variant) not in book.arms:
-                _expect_arm(book, data)
-            if book.layout.has_covariates and data.reason == "split" and data.unit_id not in book.cohorts.units.rows:
-                covariates = book.layout.covariate_values(data.covariates)
+        if book is not None and book.layout.has_covariates and data.reason == "split" and not book.has(data.unit_id):
+            covariates = book.layout.covariate_values(data.covariates)
         live = data.mode == "live"
         if live and data.request_id in self.open:
             self._count(data.experiment_id, "duplicates")
@@ -106,13 +113,23 @@ class Attribution:
             self._tick((self.clock.now_us or 0) // TICK_US)
         if not live:
             return
-        request = OpenRequest(data, at_us, at)
-        self.open.open((request,))
-        if book is not None and book.assigned(data, at_us, self.clock, covariates):
+        request = OpenRequest(data.request_id, data.unit_id, arm, at_us, at)
+        self.open.open(request)
+        if book is not None and book.assigned(request, data, self.clock, covariates):
             self._apply_waiting(book, data.unit_id)
         waiting = self.waiting.take_outcome(data.request_id) if self.waiting.outcomes else None
         if waiting is not None:
             self._close(request, waiting.event.data)
+
+    def _new_lane(self, key: tuple[Any, ...], data: Assignment) -> tuple[Arm, Book | None]:
+        """Of an arm that this partition meets for the first time. Raises: ContractError where there is no such arm."""
+        book = self._book(data.experiment_id)
+        if book is not None and (data.epoch, data.variant) not in book.arms:
+            _expect_arm(book, data)
+        if len(self._lanes) >= _MOST_LANES:
+            self._lanes.clear()
+        lane = self._lanes[key] = (Arm(*key), book)
+        return lane
 
     def _see_decisions(self, offset: int) -> None:
         self.assigned_seen = offset
@@ -122,7 +139,7 @@ class Attribution:
     def _tick(self, tick: int) -> None:
         # What is missing has to be counted before its unit's row goes.
         self.mark_missing()
-        self.open.give_up(lambda request: expiry_tick(request.at_us, self._keep_us(request.data.experiment_id)) <= tick)
+        self.open.give_up(lambda request: expiry_tick(request.at_us, self._keep_us(request.arm.experiment_id)) <= tick)
         for experiment_id in self.waiting.give_up(tick):
             self.books[experiment_id].count("unattributable")
         for book in self.books.values():
@@ -150,16 +167,12 @@ class Attribution:
             self._count(data.experiment_id, "duplicates")
 
     def _close(self, request: OpenRequest, data: Outcome) -> None:
-        given = request.data
-        book = self.books.get(given.experiment_id or "")
-        was_missing = self.open.close(given.request_id)
-        if (
-            data.experiment_id != given.experiment_id
-            or data.epoch != given.epoch
-            or data.unit_id != given.unit_id
-            or data.variant != given.variant
-            or data.reason != given.reason
-        ):
+        arm, key = request.arm, arm_of(data)
+        book = self.books.get(arm.experiment_id or "")
+        was_missing = self.open.close(request.request_id)
+        # Who called makes no conflict; it is the last field.
+        agrees = key == arm or key[:-1] == arm[:-1]
+        if not agrees or data.unit_id != request.unit_id:
             if book is not None:
                 book.conflicting(request, was_missing=was_missing)
             else:

@@ -79,34 +79,35 @@ class Book:
     # What happens, in the order of the log.
 
     def assigned(
-        self, data: Assignment, at_us: int, clock: PartitionClock, covariates: Iterable[tuple[int, int]]
+        self, request: OpenRequest, data: Assignment, clock: PartitionClock, covariates: Iterable[tuple[int, int]]
     ) -> bool:
         """A live request was given to a variant. True if its unit is new."""
         self.changed = self.unsaved = True
-        variant = data.variant
+        arm, at_us = request.arm, request.at_us
+        variant = arm.variant
         if variant is None:
             return False
         new, row, late, start_us = False, NOWHERE, False, NOWHERE
-        if data.reason == "split":
+        if arm.reason == "split":
             cohorts = self.cohorts
-            found = cohorts.units.rows.get(data.unit_id)
+            found = cohorts.units.rows.get(request.unit_id)
             if found is None:
                 found = self._expose(data, at_us, clock, covariates)
                 new = found is not None
             if found is not None:
                 numbers, head = cohorts.units.numbers, found * self._width
-                epoch, exposed_to, _ = cohorts.keys[numbers[head + CELL]]
-                if epoch != data.epoch:
+                cell = cohorts.keys[numbers[head + CELL]]
+                if cell.epoch != arm.epoch:
                     self.tally.foreign += 1
                 else:
                     row, late = found, at_us - numbers[head + FIRST_AT] > self._early_us
                     if late:
                         cohorts.flag(row, RETURNED)
-                    if exposed_to != variant:
+                    if cell.variant != variant:
                         cohorts.flag(row, CROSSOVER)
                     if not numbers[head + FLAGS] & CROSSOVER:
                         start_us = _bucket_start(at_us, clock)
-        group = data.caller, variant, data.reason
+        group = arm.caller, variant, arm.reason
         number = self._given_groups.setdefault(group, len(self._given_groups))
         self.activity.given += pack_given(row, late, number, at_us, start_us)
         return new
@@ -114,28 +115,28 @@ class Book:
     def answered(self, request: OpenRequest, data: Outcome, clock: PartitionClock, *, was_missing: bool) -> None:
         """The outcome of an open request came, and agrees with it."""
         self.changed = self.unsaved = True
-        given = request.data
         if was_missing:
-            self._count_missing(given, -1)
-        variant = given.variant
+            self._count_missing(request, -1)
+        arm = request.arm
+        variant = arm.variant
         if variant is None:
             return
         row, late, start_us, analysed = NOWHERE, False, NOWHERE, None
-        if given.reason == "split":
+        if arm.reason == "split":
             cohorts = self.cohorts
-            found = cohorts.units.rows.get(given.unit_id)
+            found = cohorts.units.rows.get(request.unit_id)
             if found is None:
                 self.tally.too_late += 1
             else:
                 numbers, head = cohorts.units.numbers, found * self._width
                 epoch = cohorts.keys[numbers[head + CELL]].epoch
-                if epoch != given.epoch:
+                if epoch != arm.epoch:
                     self.tally.foreign += 1
                 else:
                     row, late = found, request.at_us - numbers[head + FIRST_AT] > self._early_us
                     if not numbers[head + FLAGS] & CROSSOVER:
                         start_us, analysed = _bucket_start(request.at_us, clock), epoch
-        group = given.caller, variant, data.status, analysed
+        group = arm.caller, variant, data.status, analysed
         number = self._ended_groups.setdefault(group, len(self._ended_groups))
         self.activity.ended += pack_ended(row, late, number, start_us, *raw_values(data.metrics))
 
@@ -143,12 +144,12 @@ class Book:
         """The outcome of an open request says something else than its assignment."""
         self.count("conflicts")
         if was_missing:
-            self._count_missing(request.data, -1)
+            self._count_missing(request, -1)
 
     def missing(self, request: OpenRequest) -> None:
         """The horizon of an open request has passed."""
         self.changed = self.unsaved = True
-        self._count_missing(request.data, 1)
+        self._count_missing(request, 1)
 
     def reported(self, event_id: str, data: Report, values: Values, received_at_us: int, clock: PartitionClock) -> None:
         """A report for a unit that is here, with what of it this experiment declares."""
@@ -210,6 +211,10 @@ class Book:
             self.settle()
 
     # Questions.
+
+    def has(self, unit_id: str) -> bool:
+        """Whether a unit is here."""
+        return unit_id in self.cohorts.units.rows
 
     def known_values(self, metrics: Mapping[str, float]) -> Values:
         """Of a report, what this experiment declares. Raises: ContractError where a value does not fit."""
@@ -313,12 +318,13 @@ class Book:
     def _will_go(self, unit_id: str, first_at_us: int) -> None:
         self._own_units.setdefault(expiry_tick(first_at_us, self.keep_us), []).append(unit_id)
 
-    def _count_missing(self, data: Assignment, sign: int) -> None:
-        if data.variant is None:
+    def _count_missing(self, request: OpenRequest, sign: int) -> None:
+        arm = request.arm
+        if arm.variant is None:
             return
-        self.activity.missing(data.caller, data.variant, sign)
-        row = self.cohorts.units.rows.get(data.unit_id) if data.reason == "split" else None
-        if row is not None and self.cohorts.key_of(row).epoch == data.epoch:
+        self.activity.missing(arm.caller, arm.variant, sign)
+        row = self.cohorts.units.rows.get(request.unit_id) if arm.reason == "split" else None
+        if row is not None and self.cohorts.key_of(row).epoch == arm.epoch:
             self.cohorts.miss(row, sign)
 
 

@@ -4,13 +4,13 @@ Owns who waits for whom, and until when; which request is missing. Counts nothin
 due. Knows no metric.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct, json
 
 from splitgauge.aggregator.clock import MISSING_AFTER_US
-from splitgauge.aggregator.observation import Assignment, OutcomeEvent, ReportEvent
+from splitgauge.aggregator.observation import Arm, OutcomeEvent, ReportEvent
 
 __all__ = ["OpenRequest", "OpenRequests", "WaitingOutcome", "WaitingReport", "WaitingRoom"]
 
@@ -18,9 +18,11 @@ _NEVER_US = 2**63
 
 
 class OpenRequest(Struct, frozen=True, gc=False):
-    """A live request that has no outcome yet: its assignment, and when that was (also as the event has it)."""
+    """A live request that has no outcome yet: what it was given to, and when (also as the event has it)."""
 
-    data: Assignment
+    request_id: str
+    unit_id: str
+    arm: Arm
     at_us: int
     at: str
 
@@ -48,10 +50,11 @@ class OpenRequests:
         """The open request with this id."""
         return self.young.get(request_id) or self.missing.get(request_id)
 
-    def open(self, requests: Collection[OpenRequest]) -> None:
-        """Requests were assigned."""
-        self.young.update((request.data.request_id, request) for request in requests)
-        self._earliest_us = min(self._earliest_us, min(request.at_us for request in requests))
+    def open(self, request: OpenRequest) -> None:
+        """A request was assigned."""
+        self.young[request.request_id] = request
+        if request.at_us < self._earliest_us:
+            self._earliest_us = request.at_us
 
     def close(self, request_id: str) -> bool:
         """Its outcome came. True if it had been counted as missing."""
@@ -67,7 +70,7 @@ class OpenRequests:
             return []
         due = [request for request in self.young.values() if request.at_us <= horizon_us]
         for request in due:
-            self.missing[request.data.request_id] = self.young.pop(request.data.request_id)
+            self.missing[request.request_id] = self.young.pop(request.request_id)
         self._earliest_us = min((request.at_us for request in self.young.values()), default=_NEVER_US)
         return due
 
@@ -91,9 +94,9 @@ class OpenRequests:
             if key.startswith(b"o/"):
                 request = json.decode(value, type=OpenRequest)
                 if now_us is not None and request.at_us + MISSING_AFTER_US <= now_us:
-                    self.missing[request.data.request_id] = request
+                    self.missing[request.request_id] = request
                 else:
-                    self.open((request,))
+                    self.open(request)
         self._saved = {*self.young, *self.missing}
 
 

@@ -6,8 +6,9 @@ The structs cannot be part of a cycle, so the garbage collector need not look at
 """
 
 from collections.abc import Callable
-from math import inf, nextafter
-from typing import Annotated, Literal
+from math import inf, nan, nextafter
+from operator import attrgetter
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,7 @@ from splitgauge.schemas.traffic import OutcomeStatus, Reason
 __all__ = [
     "FIXED_POINT_LIMIT",
     "UNDECODABLE",
+    "Arm",
     "Assignment",
     "AssignmentEvent",
     "BoundedMeasured",
@@ -26,6 +28,7 @@ __all__ = [
     "OutcomeEvent",
     "Report",
     "ReportEvent",
+    "arm_of",
     "decode_observation",
     "malformed",
 ]
@@ -36,6 +39,7 @@ FIXED_POINT_LIMIT = 2**53
 _Offset = Annotated[int, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(gt=-FIXED_POINT_LIMIT, lt=FIXED_POINT_LIMIT)]
 _Mode = Literal["live", "shadow"]
+_LEFT_OUT: Any = nan
 
 
 def _bounds(metric: str) -> msgspec.Meta:
@@ -61,11 +65,15 @@ class Measured(msgspec.Struct, frozen=True, gc=False):
 
 
 class BoundedMeasured(Measured, frozen=True, gc=False):
-    """The same where every value is in range."""
+    """The same where every value is in range. What was left out is nan, as the fold wants it; null stays None."""
 
-    latency_ms: Annotated[float, _bounds("latency_ms")] | None = None
-    ttft_ms: Annotated[float, _bounds("ttft_ms")] | None = None
-    cost: Annotated[float, _bounds("cost")] | None = None
+    success: bool | None = _LEFT_OUT
+    latency_ms: Annotated[float, _bounds("latency_ms")] | None = nan
+    ttft_ms: Annotated[float, _bounds("ttft_ms")] | None = nan
+    input_tokens: _Count | None = _LEFT_OUT
+    cached_input_tokens: _Count | None = _LEFT_OUT
+    output_tokens: _Count | None = _LEFT_OUT
+    cost: Annotated[float, _bounds("cost")] | None = nan
 
 
 class Assignment(msgspec.Struct, gc=False):
@@ -145,6 +153,19 @@ class ReportEvent(msgspec.Struct, tag_field="type", tag="splitgauge.report.v1", 
     source: str
     data: Report
 
+
+class Arm(NamedTuple):
+    """What a request was given to, and why: an outcome that says something else is in conflict with its assignment."""
+
+    experiment_id: str | None
+    epoch: int | None
+    variant: str | None
+    reason: Reason
+    caller: str | None
+
+
+arm_of: Callable[[Assignment | Outcome], tuple[Any, ...]] = attrgetter(*Arm._fields)
+"""The fields of an `Arm`, fast."""
 
 _Event = AssignmentEvent | OutcomeEvent | ReportEvent
 _decode: Callable[[bytes], _Event] = msgspec.json.Decoder(AssignmentEvent | _BoundedOutcomeEvent | ReportEvent).decode

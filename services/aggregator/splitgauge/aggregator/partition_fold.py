@@ -77,7 +77,7 @@ class _Meta(NamedTuple):
     recent_total: int
 
 
-_ROWS_VERSION = 2
+_ROWS_VERSION = 3
 """Of the form of a checkpoint's rows. Another one begins again from the log, under another owner's name."""
 _META = b"m"
 _EXPERIMENT = b"x/"
