@@ -51,6 +51,7 @@ async def cluster_stage(seed: int, say: Say) -> AsyncGenerator[Stage]:
     """Up, ready, and down again. Raises: ContractError where something is missing that it is made of."""
     _require_servers()
     async with empty_house() as children:
+        say(f"Starts Kafka on {_NODES} nodes, PostgreSQL, and {len(_PROCESSES)} processes of Splitgauge, all here")
         endpoints = await start_models(children, seed)
         bootstrap, postgres = await _servers(children, say)
         environment = {
@@ -64,21 +65,17 @@ async def cluster_stage(seed: int, say: Say) -> AsyncGenerator[Stage]:
         await children.output_of("init", CLI, "init", environment=environment)
         say("Topics and tables are made (splitgauge init)")
         models = await models_of(endpoints)
-        async with _roles(children, environment) as clients:
-            for name, client in clients.items():
-                say(f"  {name:12} {client.url}")
+        async with _roles(children, environment, say) as clients:
             log = await KafkaEventLog.connect(KafkaSettings(bootstrap))
             try:
                 yield Stage(
                     name="cluster",
-                    places={
-                        "requests": " and ".join(clients[name].url for name in _named("router")),
-                        "experiments": clients["console"].url,
-                        "log": f"Kafka at {bootstrap}",
-                        "archive": postgres,
+                    looking={
+                        "log": f"SPLITGAUGE_KAFKA_BOOTSTRAP={bootstrap} splitgauge tail decisions",
+                        "archive": f"splitgauge tail decisions --data '{postgres}'",
                     },
                     console=clients["console"],
-                    routers=tuple(clients[name] for name in _named("router")),
+                    routers=tuple(clients[name] for name, role in _PROCESSES.items() if role == "router"),
                     models=models,
                     log=log,
                     children=children,
@@ -103,7 +100,7 @@ async def _servers(children: Children, say: Say) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def _roles(children: Children, environment: Mapping[str, str]) -> AsyncGenerator[dict[str, Client]]:
+async def _roles(children: Children, environment: Mapping[str, str], say: Say) -> AsyncGenerator[dict[str, Client]]:
     """A client of each process, by its name. They end before the servers do."""
     async with children.ending_together(), AsyncExitStack() as stack:
         started = [
@@ -114,11 +111,11 @@ async def _roles(children: Children, environment: Mapping[str, str]) -> AsyncGen
             )
             for name, role in _PROCESSES.items()
         ]
-        yield {child.name: await stack.enter_async_context(answering(child)) for child in started}
-
-
-def _named(role: str) -> list[str]:
-    return [name for name, named in _PROCESSES.items() if named == role]
+        clients: dict[str, Client] = {}
+        for child in started:
+            clients[child.name] = await stack.enter_async_context(answering(child))
+            say(f"{child.name} is up at {clients[child.name].url}")
+        yield clients
 
 
 def _require_servers() -> None:

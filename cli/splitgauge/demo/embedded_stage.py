@@ -23,7 +23,7 @@ async def embedded_stage(seed: int, say: Say) -> AsyncGenerator[Stage]:
             try:
                 yield Stage(
                     name="embedded",
-                    places={"requests and experiments": client.url, "log": str(data)},
+                    looking={"log": f"splitgauge tail decisions --data {data}"},
                     console=client,
                     routers=(client,),
                     models=models,

@@ -169,11 +169,11 @@ async def _ask_all(running: Stage, app: UpstreamApp, workloads: list[str]) -> No
 async def _keep_serving(running: Stage, screen: Screen) -> None:
     """Until a signal comes, or a child ends. Ctrl-C is the regular end here, and leaves the exit status as it is."""
     bases = ", ".join(experiment.base for experiment in EXPERIMENTS)
-    screen.say(f"Goes on serving at {running.console.url}; Ctrl-C ends it and removes the log. There are:")
-    screen.say(f"  POST /w/WORKLOAD with {bases}, at {' and '.join(router.url for router in running.routers)}")
-    screen.say(f"  GET /api/v1/ab-tests and what else /api/v1/openapi.json says, at {running.console.url}")
-    for what, where in running.places.items():
-        screen.say(f"  {what}: {where}")
+    screen.say(f"Goes on serving at {running.console.url} until Ctrl-C, which removes all of it:")
+    screen.say(f"  experiments: GET {running.console.url}/api/v1/ab-tests, and what else /api/v1/openapi.json says")
+    screen.say(f"  requests: POST /w/WORKLOAD with {bases}, at {', '.join(router.url for router in running.routers)}")
+    for what, command in running.looking.items():
+        screen.say(f"  {what}: {command}")
     with suppress(asyncio.CancelledError):
         await running.watch()
 

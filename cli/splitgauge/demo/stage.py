@@ -56,7 +56,7 @@ class Stage:
 
     Attributes:
         name: of the engine: `embedded` or `cluster`.
-        places: where to look, by what is there.
+        looking: commands that show the log, by what they show.
         console: where experiments are defined and read, and events of applications are taken.
         routers: where requests go, in turn.
         log: to be read.
@@ -65,7 +65,7 @@ class Stage:
     """
 
     name: str
-    places: Mapping[str, str]
+    looking: Mapping[str, str]
     console: Client
     routers: tuple[Client, ...]
     models: Models
