@@ -177,7 +177,7 @@ class KafkaCluster:
             return
         node.folder.mkdir(parents=True, exist_ok=True)
         path = node.folder / "server.properties"
-        path.write_text("".join(f"{key}={value}\n" for key, value in self._properties(node).items()), encoding="utf-8")
+        path.write_text("".join(f"{key}={value}\n" for key, value in self.properties(node).items()), encoding="utf-8")
         command = ["kafka.tools.StorageTool", "format", f"--cluster-id={self._id}", "-c", str(path)]
         if self._secured is not None:
             command += self._secured.format_options()
@@ -188,7 +188,8 @@ class KafkaCluster:
             message = f"node {node.number} cannot be formatted:\n{done.stdout[-1_000:]}{done.stderr[-1_000:]}"
             raise RuntimeError(message)
 
-    def _properties(self, node: Node) -> dict[str, str | int]:
+    def properties(self, node: Node) -> dict[str, str | int]:
+        """What a node is started with, by Kafka's own names."""
         copies = min(3, len(self.nodes))
         for_clients = f"PLAINTEXT://{node.address}"
         if self._secured is not None:

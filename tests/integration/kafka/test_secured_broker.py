@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,26 @@ from certificates import Authority
 from cli_harness import CommandLine
 from cluster_harness import Cluster
 from kafka_broker import LIBS, fresh_settings, plan
+from kafka_rights import Kind, Right, allow
 from pipeline_harness import Application, Endpoints, experiment, until
 from postgres_server import PostgresServer
+from splitgauge.aggregator.changelog import make_changelog
 from splitgauge.cluster.finding import Outcome
 from splitgauge.cluster.kafka_checks import check_kafka
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_admin import reach
 from splitgauge.eventlog.kafka_settings import KafkaSecurity, KafkaSettings
-from splitgauge.eventlog.kafka_topics import init_topics
+from splitgauge.eventlog.kafka_topics import cluster_layout, init_topics
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
 from splitgauge.schemas.topics import DECISIONS
 
 USERS = {"ada": "right and proper", "guest": "let me in"}
+RIGHTS = [
+    *((Kind.TOPIC, right) for right in (Right.READ, Right.WRITE, Right.DESCRIBE, Right.DESCRIBE_CONFIGS)),
+    (Kind.GROUP, Right.READ),
+]
+"""As docs/operating.md has them."""
 ROLES = ("router", "console", "aggregator", "tables", "analyzer", "archiver")
 
 
@@ -167,10 +175,15 @@ async def test_topics_that_brokers_create_unasked_are_a_warning(secured: KafkaCl
 
 
 @pytest.mark.timeout(300)
-async def test_every_role_gets_in(
+async def test_every_role_works_as_a_user_with_the_rights_that_are_documented(
     secured: KafkaCluster, authority: Authority, tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    security = by_user(authority)
+    security = by_user(authority, username="guest", password=USERS["guest"])
+    kafka, master = settings_of(secured, security), settings_of(secured, by_user(authority))
+    master = replace(master, topic_prefix=kafka.topic_prefix)
+    await init_topics(master, plan(cluster_layout(others=2)))
+    await make_changelog(master)
+    await allow(master, "guest", kafka.topic_prefix, RIGHTS)
     given: dict[str, Any] = {
         "kafka_security_protocol": security.protocol,
         "kafka_ca_file": security.ca_file,
@@ -178,7 +191,7 @@ async def test_every_role_gets_in(
         "kafka_username": security.username,
         "kafka_password": security.password,
     }
-    kafka, database, application = settings_of(secured, security), await postgres.make_database(), Application(1)
+    database, application = await postgres.make_database(), Application(1)
     async with (
         Endpoints.running(1) as endpoints,
         Cluster.running(tmp_path, kafka, database, {"all": ROLES}, **given) as cluster,
@@ -188,3 +201,5 @@ async def test_every_role_gets_in(
         )
         await application.send(cluster.up["all"], 40)
         await until(cluster.folded, what="everything is folded", every_s=0.3)
+    found = await check_kafka(kafka, plan(cluster_layout(others=2)), time.time)
+    assert {finding.outcome for finding in found if finding.check == "topic"} == {Outcome.OK}
