@@ -79,7 +79,8 @@ class DescribeQuorum(Request[_Question]):
     API_KEY = _API_KEY
 
     def build(self, request_struct_class: type[_Question]) -> _Question:
-        return request_struct_class([(_LOG, [(0, {})], {})], {})
+        no_tags: dict[int, bytes] = {}
+        return request_struct_class([(_LOG, [(0, no_tags)], no_tags)], no_tags)
 
 
 def controller_clock_ms(answer: Any) -> int:  # noqa: ANN401 - aiokafka makes the fields of an answer from its schema

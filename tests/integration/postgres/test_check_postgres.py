@@ -121,6 +121,11 @@ async def test_the_rights_that_are_asked_for_are_enough(guest: str, database: st
     await writer.add([StoredRecord(OBSERVATIONS.name, 0, 0, b"key", b"value")])
     await writer.publish(snapshot)
     await writer.close()
+    # Who only reads the archive needs no more than that.
+    await execute(database, "REVOKE ALL ON ALL TABLES IN SCHEMA splitgauge FROM guest")
+    await execute(database, f"REVOKE TEMPORARY ON DATABASE {name} FROM guest")
+    readable = ", ".join(f"splitgauge.{table}" for table in ("migrations", "archive", "archive_positions"))
+    await execute(database, f"GRANT SELECT ON {readable} TO guest")
     archive = await PostgresArchive.open(guest)
     assert [record.value for record in await archive.read(OBSERVATIONS.name, 0, 0)] == [b"value"]
     await archive.close()
