@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Callable
 
 from splitgauge.eventlog.port import EventLog, Record
-from splitgauge.experiments.history import DecisionHistory, Judged
+from splitgauge.experiments.history import DecisionHistory, Judged, chain
 from splitgauge.experiments.lifecycle import apply
 from splitgauge.experiments.state import Registry
 from splitgauge.schemas import instants
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.decision import DecisionData
 from splitgauge.schemas.envelope import wrap
+from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.topics import DECISIONS
 
 __all__ = ["DecisionLog"]
@@ -44,6 +45,8 @@ class DecisionLog:
     async def catch_up(self) -> Registry:
         """Read to the present end. Raises: UnknownRulesError, LogDamagedError, LogUnavailableError."""
         end = (await self._log.bounds(DECISIONS.name))[0].end
+        if end < self.history.end:
+            raise _another_log(end)
         while self.history.end < end:
             async with self._reading:
                 records = await self._log.read(DECISIONS.name, 0, self.history.end)
@@ -86,6 +89,8 @@ class DecisionLog:
         return self.history.judged_at(offset)
 
     async def _take(self, records: list[tuple[int, bytes]]) -> None:
+        if self.history.end and records[-1][0] >= self.history.end:
+            await self._expect_same_log()
         judged = self.history.extend(records)
         if not judged:
             return
@@ -93,3 +98,18 @@ class DecisionLog:
             listener(judged)
         async with self._moved:
             self._moved.notify_all()
+
+    async def _expect_same_log(self) -> None:
+        """New decisions count only behind those that were read: a topic that was made again has others."""
+        last = self.history.end - 1
+        events = await self._log.read(DECISIONS.name, 0, last, limit=1)
+        if not events or chain(self.history.digest_at(last), last, events[0].value) != self.history.digest_at(last + 1):
+            raise _another_log(last)
+
+
+def _another_log(offset: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"what stands at offset {offset} is not what was read there: the topic has lost its end, or was made again",
+        where=f"{DECISIONS.name}/0/{offset}",
+        remedy="Restore the log from an export or a backup; or start again, where this is another log on purpose",
+    )

@@ -106,6 +106,8 @@ class KafkaMember(ConsumerRebalanceListener):
                 batch = self._accept(place, records, ownership)
                 if batch:
                     yield batch
+                else:
+                    await self._expect_there(place, ownership)
 
     async def commit(self, partition: int, offset: int) -> bool:
         ownership = self._delivered.get(partition, self._owned.get(partition))
@@ -239,6 +241,19 @@ class KafkaMember(ConsumerRebalanceListener):
         ownership.position = records[-1].offset + 1
         self._delivered[place.partition] = ownership
         return kafka_consumer.stored(self._topic, place.partition, records)
+
+    async def _expect_there(self, place: TopicPartition, ownership: _Ownership) -> None:
+        """What lies before the position may have come because nothing lies behind it.
+
+        Raises: LogDamagedError where the topic has lost its end, or was made again.
+        """
+        if self._consumer is None:
+            return
+        with mapped(self._topic):
+            end = (await self._consumer.end_offsets([place]))[place]
+        if end < ownership.position:
+            what = f"events up to {ownership.position} were read, and the log ends here"
+            raise kafka_consumer.damaged(self._topic, place.partition, end, what)
 
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._settings.topic(self._topic), partition)

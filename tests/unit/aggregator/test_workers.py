@@ -8,7 +8,7 @@ import pytest
 
 from fold_stories import START, Decisions, Stored, assignment, outcome, report, stored
 from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
-from splitgauge.aggregator.partition_worker import Pace, Surroundings
+from splitgauge.aggregator.partition_worker import LAST, Pace, Surroundings, mark_of
 from splitgauge.aggregator.publisher import Publication, Publisher
 from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
 from splitgauge.aggregator.tables import window_of
@@ -16,7 +16,7 @@ from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.memory import MemoryEventLog
-from splitgauge.eventlog.port import Record
+from splitgauge.eventlog.port import Record, StoredRecord
 from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.tables import PartialData
@@ -235,6 +235,7 @@ async def test_a_worker_whose_checkpoint_was_moved_loads_again(world: World) -> 
         other = PartitionFold(0)
         other.fold(stored(EVENTS[0][:3]), world.decisions.history)
         rows = {key: row for key, row in other.changed_rows().items() if row is not None}
+        rows[LAST] = mark_of((await world.log.read(OBSERVATIONS.name, 0, 2))[0])
         await world.log.checkpoints.drop(owner)
         assert await world.log.checkpoints.save(owner, expected=None, position=3, changed=rows)
         await world.write({0: [outcome("r2", "u2")]})
@@ -258,12 +259,20 @@ async def test_decisions_that_the_log_does_not_have_stop_the_worker_loudly() -> 
     assert damaged is not None
 
 
-async def test_a_log_that_has_lost_its_end_stops_the_worker_loudly(world: World) -> None:
-    await world.write({0: EVENTS[0][:2]})
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [(EVENTS[0][:2], "the log ends at 2"), ([*EVENTS[0][:3], b"another"], "offset 3 is another one than was folded")],
+    ids=["lost its end", "made again"],
+)
+async def test_another_log_than_was_folded_stops_the_worker_loudly(
+    world: World, events: list[bytes], said: str
+) -> None:
+    await world.write({0: events})
     ahead = PartitionFold(0)
     ahead.fold(stored(EVENTS[0]), world.decisions.history)
     rows = {key: row for key, row in ahead.changed_rows().items() if row is not None}
+    rows[LAST] = mark_of(StoredRecord(OBSERVATIONS.name, 0, 3, b"unit", EVENTS[0][3]))
     await world.log.checkpoints.save(checkpoint_owner(0), expected=None, position=4, changed=rows)
-    with pytest.raises(ExceptionGroup, check=lambda group: "the log ends at 2" in str(group.exceptions[0])):
+    with pytest.raises(ExceptionGroup, check=lambda group: said in str(group.exceptions[0])):
         async with asyncio.timeout(20):
             await world.fold_worker().run()

@@ -15,15 +15,18 @@ from splitgauge.aggregator.table_events import partial_key, table_event
 from splitgauge.eventlog.checkpoints import Checkpoints
 from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.decisions import DecisionLog
-from splitgauge.eventlog.port import EventLog, StoredRecord
+from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
+from splitgauge.experiments.history import ZERO_DIGEST, chain
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
 
-__all__ = ["Pace", "PartitionWorker", "Source", "Surroundings"]
+__all__ = ["LAST", "Pace", "PartitionWorker", "Source", "Surroundings", "mark_of"]
 
 _BATCH = 500
+LAST = b"last"
+"""The row of a checkpoint that tells the last event folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,16 @@ class _Changes(NamedTuple):
 
     position: int
     rows: dict[bytes, bytes | None]
+    last: bytes
 
 
 class _CheckpointLost(Exception):  # noqa: N818 - it ends one life of the worker and is no error of the user's
     """Somebody else has moved the checkpoint: this state is a zombie's."""
+
+
+def mark_of(event: StoredRecord) -> bytes:
+    """What tells an event from any other at its place."""
+    return chain(ZERO_DIGEST, event.offset, event.value)
 
 
 class PartitionWorker:
@@ -104,6 +113,7 @@ class PartitionWorker:
         self._owner = checkpoint_owner(partition)
         self._fold = PartitionFold(partition)
         self._saved: int | None = None
+        self._last = self._saved_last = b""
         self._caught_up = False
         self._moved = asyncio.Event()
         # Held from folding a batch until its dead letters are durable: no checkpoint may stand between the two.
@@ -134,8 +144,7 @@ class PartitionWorker:
             self._caught_up = False
             await self._load()
             # What was published before the last stop is newer than the checkpoint: catch up before publishing.
-            end = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition].end
-            self._expect_folded_events(end)
+            end = (await self._expect_same_log()).end
             try:
                 await self._catch_up(end)
                 await self._live()
@@ -144,14 +153,27 @@ class PartitionWorker:
             if not self._source.owned:
                 return
 
-    def _expect_folded_events(self, end: int) -> None:
-        """A log that has lost its end would have its next events passed over, as if they were folded already."""
-        if self._fold.position > end:
-            raise LogDamagedError(
-                f"the events below {self._fold.position} were folded, and the log ends at {end}: it has lost its end",
-                where=f"{OBSERVATIONS.name}/{self.partition}/{end}",
-                remedy="Restore the log from an export or a backup, whole, and remove the checkpoints",
+    async def _expect_same_log(self) -> Bounds:
+        """The partition's bounds, where it still has the events that were folded. One that has lost its end, or was
+        made again, would have its next events passed over, or folded onto those of another log."""
+        bounds = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition]
+        if self._fold.position > bounds.end:
+            raise self._another_log(
+                bounds.end, f"the events below {self._fold.position} were folded, and the log ends at {bounds.end}"
             )
+        if self._saved is not None and self._saved > bounds.start:
+            last = self._saved - 1
+            events = await self._around.log.read(OBSERVATIONS.name, self.partition, last, limit=1)
+            if not events or mark_of(events[0]) != self._saved_last:
+                raise self._another_log(last, f"the event at offset {last} is another one than was folded")
+        return bounds
+
+    def _another_log(self, offset: int, what: str) -> LogDamagedError:
+        return LogDamagedError(
+            f"{what}: the log has lost its end, was altered or made again",
+            where=f"{OBSERVATIONS.name}/{self.partition}/{offset}",
+            remedy="Restore the log from an export or a backup, whole; or remove the checkpoints, to fold it as it is",
+        )
 
     async def _catch_up(self, end: int) -> None:
         now = asyncio.get_running_loop().time
@@ -178,12 +200,16 @@ class PartitionWorker:
             await asyncio.sleep(0)
 
     async def _take(self, records: Sequence[StoredRecord]) -> None:
+        if records and records[0].offset < self._fold.position:
+            await self._expect_same_log()
         result = self._fold.fold(records, self._around.decisions.history)
         await self._write_dead_letters(records, result)
         while result.behind is not None:
             await self._read_decisions(result.behind)
             result = self._fold.fold(records, self._around.decisions.history)
             await self._write_dead_letters(records, result)
+        if records and records[-1].offset + 1 == self._fold.position:
+            self._last = mark_of(records[-1])
 
     async def _read_decisions(self, needed: int) -> None:
         await self._around.decisions.catch_up()
@@ -257,14 +283,16 @@ class PartitionWorker:
     async def _changes(self) -> _Changes:
         """In a thread, as rows of many units take a while; the other partitions go on."""
         async with self._whole:
-            return _Changes(self._fold.position, await asyncio.to_thread(self._fold.changed_rows))
+            rows = await asyncio.to_thread(self._fold.changed_rows)
+            return _Changes(self._fold.position, rows | {LAST: self._last}, self._last)
 
     async def _save(self, changes: _Changes) -> None:
-        position, rows = changes
+        await self._expect_same_log()
+        position, rows, last = changes
         saved = await self._around.checkpoints.save(self._owner, expected=self._saved, position=position, changed=rows)
         if not saved:
             raise _CheckpointLost
-        self._saved = position
+        self._saved, self._saved_last = position, last
         await self._source.saved(position)
 
     async def _load(self) -> None:
@@ -281,3 +309,4 @@ class PartitionWorker:
             self._around.decisions.history,
         )
         self._saved = checkpoint.position
+        self._last = self._saved_last = checkpoint.rows[LAST]
