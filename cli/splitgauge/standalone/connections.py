@@ -58,7 +58,8 @@ class Connections:
         for connection in self._here:
             connection.part()
         if not await self._gone_within(patience_s):
-            _logger.warning("requests in flight are broken off after %g s", patience_s)
+            if self.state.tasks:
+                _logger.warning("%d requests are broken off after %g s", len(self.state.tasks), patience_s)
             self.break_off()
             await self._gone_within(_LAST_WORDS_S)
         for connection in self._here:
