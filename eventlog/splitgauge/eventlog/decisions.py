@@ -89,7 +89,7 @@ class DecisionLog:
         return self.history.judged_at(offset)
 
     async def _take(self, records: list[tuple[int, bytes]]) -> None:
-        if self.history.end and records[-1][0] >= self.history.end:
+        if self.history.end and any(offset >= self.history.end for offset, _ in records):
             await self._expect_same_log()
         judged = self.history.extend(records)
         if not judged:
