@@ -118,6 +118,10 @@ class PartitionWorker:
         self._moved = asyncio.Event()
         # Held from folding a batch until its dead letters are durable: no checkpoint may stand between the two.
         self._whole = asyncio.Lock()
+        # Held from taking out what is to be published until it stands: a checkpoint between the two would forget a
+        # finished time bucket that nobody has published.
+        self._published = asyncio.Lock()
+        self._unsaved = asyncio.Event()
 
     @property
     def position(self) -> int:
@@ -188,7 +192,8 @@ class PartitionWorker:
         self._caught_up = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
-            tasks.create_task(self._keep(tasks))
+            tasks.create_task(self._publish())
+            tasks.create_task(self._keep())
 
     async def _follow(self) -> None:
         self._moved.set()
@@ -232,22 +237,28 @@ class PartitionWorker:
         ]
         await self._around.log.append(DEAD_LETTERS.name, letters)
 
-    async def _keep(self, tasks: asyncio.TaskGroup) -> None:
-        """Publish what changed, at most every `publish_interval_s`, and save a checkpoint now and then, beside it."""
-        now = asyncio.get_running_loop().time
-        due_at = now() + self._pace.checkpoint_interval_s
-        saving: asyncio.Task[None] | None = None
+    async def _publish(self) -> None:
+        """What changed, at most every `publish_interval_s`."""
         while True:
             await self._moved.wait()
             self._moved.clear()
-            async with self._whole:
-                publications = self._publications()
-            await self._publisher.publish(publications)
-            if now() >= due_at and self.position != self._saved and (saving is None or saving.done()):
-                # Only here, where all that was to be published is: a checkpoint forgets finished time buckets.
-                saving = tasks.create_task(self._save(await self._changes()))
-                due_at = now() + self._pace.checkpoint_interval_s
+            async with self._published:
+                async with self._whole:
+                    publications = self._publications()
+                await self._publisher.publish(publications)
+            self._unsaved.set()
             await asyncio.sleep(self._pace.publish_interval_s)
+
+    async def _keep(self) -> None:
+        """Save checkpoints, where there is something new, at most every `checkpoint_interval_s`."""
+        while True:
+            await asyncio.sleep(self._pace.checkpoint_interval_s)
+            await self._unsaved.wait()
+            self._unsaved.clear()
+            if self.position != self._saved:
+                async with self._published:
+                    changes = await self._changes()
+                await self._save(changes)
 
     def _publications(self) -> list[Publication]:
         positions = {self.partition: self._fold.position}
