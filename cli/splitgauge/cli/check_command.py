@@ -27,20 +27,20 @@ def check_command(
     Status 1 where something failed: a role would not start, or would stop or lose something. Warnings leave it 0.
     """
     from splitgauge.cli.settings import load
-    from splitgauge.cluster.checks import check_cluster
+    from splitgauge.cluster.checks import Checked, check_cluster
     from splitgauge.cluster.finding import Outcome
 
     settings = load(config, kafka_bootstrap=bootstrap, kafka_topic_prefix=topic_prefix)
-    findings = asyncio.run(
-        check_cluster(
-            lambda: (
-                settings.kafka(),
-                settings.topic_plan(observation_partitions=settings.observation_partitions),
-            ),
-            settings.postgres,
-            now_s=time,
-        )
+    checked = Checked(
+        kafka=lambda: (
+            settings.kafka(),
+            settings.topic_plan(observation_partitions=settings.observation_partitions),
+        ),
+        postgres=settings.postgres,
+        data_folder=settings.data_folder,
+        unit_key=settings.unit_key,
     )
+    findings = asyncio.run(check_cluster(checked, now_s=time))
     if as_json:
         print_json({"findings": findings})
     else:

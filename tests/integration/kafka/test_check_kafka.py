@@ -16,10 +16,16 @@ from postgres_server import PostgresServer
 from splitgauge.aggregator.changelog import CHANGELOG, changelog_topic, make_changelog
 from splitgauge.cluster.finding import Finding, Outcome
 from splitgauge.cluster.kafka_checks import broker_finding, check_kafka, topic_finding
+from splitgauge.cluster.log_checks import check_log
+from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_admin import Broker
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topic_fit import FoundTopic, TopicPlan
 from splitgauge.eventlog.kafka_topics import init_topics
+from splitgauge.eventlog.port import Record
+from splitgauge.router.service import Router
+from splitgauge.router.settings import RouterSettings
+from splitgauge.schemas.decision import RULES
 from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import ANALYSES, DEAD_LETTERS, DECISIONS, OBSERVATIONS, REPORTS, REQUESTS, WINDOWS
 
@@ -55,6 +61,10 @@ async def alter(settings: KafkaSettings, topics: dict[str, dict[str, str]]) -> N
         [ConfigResource(ConfigResourceType.TOPIC, settings.topic(name), chosen) for name, chosen in topics.items()]
     )
     await admin.close()
+
+
+def is_empty(folder: Path) -> bool:
+    return not list(folder.iterdir())
 
 
 async def produce(settings: KafkaSettings, topic: str, count: int) -> None:
@@ -141,6 +151,23 @@ async def test_a_clock_that_differs_is_told(ahead_s: float, outcome: Outcome, sa
     assert f" s {said} this machine's" in found["Kafka"][1]
 
 
+async def test_a_unit_key_that_is_not_the_logs_and_decisions_of_a_newer_version_are_findings(tmp_path: Path) -> None:
+    settings, key = await sound(), "07" * 32
+    for setting, outcome in ((None, Outcome.WARNING), (key, Outcome.OK), ("short", Outcome.FAILED)):
+        assert (await check_log(settings, tmp_path, setting))[1].outcome is outcome
+    assert is_empty(tmp_path)
+    log = await KafkaEventLog.connect(settings)
+    async with Router(log, RouterSettings(data_folder=tmp_path / "router", unit_key=key)):
+        decision = (await log.read(DECISIONS.name, 0, 0))[0].value
+    for setting, outcome in ((key, Outcome.OK), ("08" * 32, Outcome.FAILED)):
+        assert (await check_log(settings, tmp_path, setting))[1].outcome is outcome
+    await log.append(DECISIONS.name, [Record(decision.replace(b'"rules":%d' % RULES, b'"rules":%d' % (RULES + 1)))])
+    await log.close()
+    (found,) = await check_log(settings, tmp_path, key)
+    assert (found.check, found.outcome) == ("decisions", Outcome.FAILED)
+    assert "Upgrade" in found.remedy
+
+
 async def test_a_broker_that_is_away_is_a_finding() -> None:
     settings = KafkaSettings(bootstrap=f"127.0.0.1:{free_ports(1)[0]}")
     ((subject, (outcome, message)),) = (await wrong(settings)).items()
@@ -190,10 +217,11 @@ class TestCommand:
         findings = run.json["findings"]
         assert {finding["check"] for finding in findings} == {
             *("version", "library", "broker", "clock", "topic", "group", "dead letters"),
-            *("database", "schema", "rights"),
+            *("decisions", "unit key", "database", "schema", "rights"),
         }
         wrong = [(finding["check"], finding["outcome"]) for finding in findings if finding["outcome"] != "ok"]
-        assert wrong == [("database", "warning")], run.out  # the server of tests does not wait for its disk
+        # No key is set here, and the server of tests does not wait for its disk.
+        assert wrong == [("unit key", "warning"), ("database", "warning")], run.out
 
     def test_what_is_away_fails_and_the_rest_is_looked_at_all_the_same(self, tmp_path: Path) -> None:
         settings = fresh_settings()
