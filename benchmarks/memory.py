@@ -12,7 +12,7 @@ import gc
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,13 @@ REPORTED = 1_000
 
 def decisions(metrics: int) -> DecisionHistory:
     """One active experiment with that many declared metrics."""
+    history = DecisionHistory()
+    history.extend(list(enumerate(decision_events(metrics))))
+    return history
+
+
+def decision_events(metrics: int) -> list[bytes]:
+    """What makes it."""
     by = By(actor=Actor(kind="user", name="benchmark"), reason="a benchmark")
     history = DecisionHistory()
     workload = Workload.model_validate({"id": "base", "provider": "webhook", "url": "http://127.0.0.1:9/"})
@@ -60,18 +67,20 @@ def decisions(metrics: int) -> DecisionHistory:
         lambda: define_experiment(history.newest, "exp", specification, by),
         lambda: activate_experiment(history.newest, "exp", by),
     )
+    events: list[bytes] = []
     for offset, make in enumerate(makers):
-        history.extend([(offset, _event("decision", make(), f"{offset}", START_US))])
-    return history
+        events.append(_event("decision", make(), f"{offset}", START_US))
+        history.extend([(offset, events[-1])])
+    return events
 
 
-def observations(units: int, metrics: int) -> Iterator[bytes]:
-    """The story of one unit after the other."""
-    for number in range(units):
+def observations(units: Iterable[int], metrics: int, *, first_request: int = 0) -> Iterator[bytes]:
+    """The story of one request of each unit after the other."""
+    for number, unit_number in enumerate(units, first_request):
         at_us = START_US + number * 1_000
-        request, variant = str(UUID(int=number)), ("control", "challenger")[number % 2]
+        request, variant = str(UUID(int=number)), ("control", "challenger")[unit_number % 2]
         place: dict[str, Any] = {"experiment_id": "exp", "epoch": 1, "request_id": request}
-        unit: dict[str, Any] = {"unit_id": f"{number * 0x9E3779B97F4A7C15 % 2**128:032x}", "decisions_offset": 3}
+        unit: dict[str, Any] = {"unit_id": f"{unit_number * 0x9E3779B97F4A7C15 % 2**128:032x}", "decisions_offset": 3}
         given = {**place, **unit, "workload": "base", "variant": variant, "reason": "split", "mode": "live"}
         yield _event("assignment", given, f"a{number}", at_us)
         measured = {"success": True, "latency_ms": 20.0 + number % 7, "output_tokens": number % 500}
@@ -99,7 +108,7 @@ def bytes_per_unit(units: int, metrics: int) -> float:
     resident: list[int] = []
     batch: list[StoredRecord] = []
     half = units // 2 * (3 if metrics else 2)
-    for offset, value in enumerate(observations(units, metrics)):
+    for offset, value in enumerate(observations(range(units), metrics)):
         batch.append(StoredRecord(OBSERVATIONS.name, 0, offset, None, value))
         if len(batch) == BATCH:
             _take(fold, batch, history)
