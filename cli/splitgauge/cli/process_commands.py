@@ -96,6 +96,7 @@ def _router(settings: "Settings") -> "RouterSettings":
         request_bytes=settings.request_bytes,
         answer_bytes=settings.answer_bytes,
         intake_concurrency=settings.intake_concurrency,
+        stop_grace_s=settings.shutdown_s,
         instance=settings.instance,
     )
 
