@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -152,7 +153,7 @@ async def running(worker: FaustTablesWorker) -> AsyncGenerator[None]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         # Whatever it waits for is written by others, and nothing there wakes a test.
         while not await condition():  # noqa: ASYNC110 - as the line above says
             await asyncio.sleep(0.02)
@@ -215,6 +216,22 @@ async def test_what_the_changelog_has_lost_comes_back_from_the_partials(cluster:
         await until(cluster.stands)
     # One request, one window and one time bucket: what stood already was not published again, nor anything older.
     assert len(await events_in(cluster.log, WINDOWS.name)) == published + 2
+
+
+async def test_a_worker_ends_though_its_changelog_has_gone_and_the_next_one_makes_it_again(cluster: Cluster) -> None:
+    cluster.settings = replace(cluster.settings, append_timeout_s=1.0)
+    async with running(cluster.worker()):
+        await cluster.tell(4)
+        await until(cluster.stands)
+        admin = AIOKafkaAdminClient(**cluster.settings.client())
+        await admin.start()
+        await admin.delete_topics([changelog_topic(cluster.settings)])
+        await admin.close()
+        await cluster.tell(4)
+        await until(cluster.stands)
+    async with running(cluster.worker("w2")):
+        await cluster.tell(4)
+        await until(cluster.stands)
 
 
 async def test_an_older_window_after_ours_makes_us_publish_again(cluster: Cluster) -> None:

@@ -247,6 +247,8 @@ def _app_settings(settings: KafkaSettings, folder: str) -> dict[str, Any]:
         "consumer_max_fetch_size": settings.event_bytes,
         "producer_max_request_size": settings.event_bytes,
         "producer_acks": -1,
+        # Of Faust's own, 20 minutes, a worker would wait to its end for a changelog that takes nothing any more.
+        "producer_request_timeout": settings.append_timeout_s,
         "autodiscover": False,
         "datadir": folder,  # nothing is written there; without it, it would be made where the process was started
         "store": "memory://",
