@@ -78,13 +78,9 @@ SELECT current_setting('server_version') AS version,
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes
 """
-# A changed checkpoint goes through a temporary table.
 _MISSING = """
 SELECT 'USAGE ON SCHEMA splitgauge' AS missing FROM pg_namespace
     WHERE nspname = 'splitgauge' AND NOT has_schema_privilege(oid, 'USAGE')
-UNION ALL
-SELECT format('TEMPORARY ON DATABASE %I', current_database())
-    WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
 UNION ALL
 SELECT format('%s ON %s', string_agg(wanted.privilege, ', ' ORDER BY wanted.number), wanted.name)
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (name, privilege, number)
