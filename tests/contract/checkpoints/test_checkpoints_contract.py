@@ -99,6 +99,14 @@ async def test_many_rows_come_back_whole(checkpoints: Checkpoints) -> None:
     assert await checkpoints.load(OWNER) == Checkpoint(2, rows | {b"0": b"new"})
 
 
+async def test_large_rows_come_back_whole(checkpoints: Checkpoints) -> None:
+    rows = {b"%d" % index: bytes([index]) * 1_000_000 for index in range(40)}
+    assert await checkpoints.save(OWNER, expected=None, position=1, changed=rows)
+    assert await checkpoints.save(OWNER, expected=1, position=2, changed={b"7": None, b"8": b"small"})
+    del rows[b"7"]
+    assert await checkpoints.load(OWNER) == Checkpoint(2, rows | {b"8": b"small"})
+
+
 async def test_what_was_loaded_is_the_loaders_own(checkpoints: Checkpoints) -> None:
     await checkpoints.save(OWNER, expected=None, position=1, changed={b"a": b"1"})
     loaded = await checkpoints.load(OWNER)
