@@ -9,7 +9,6 @@ held and summed is `window_set`'s.
 """
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -72,15 +71,14 @@ class FaustTablesWorker:
             ConflictError where the changelog does not fit.
         """
         self._n_partitions = await make_changelog(self._settings)
-        with tempfile.TemporaryDirectory(prefix="splitgauge-tables-") as folder:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._live(folder))
-                tasks.create_task(self._publisher.watch(self._publish_again))
-                tasks.create_task(self._keep())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._live())
+            tasks.create_task(self._publisher.watch(self._publish_again))
+            tasks.create_task(self._keep())
 
-    async def _live(self, folder: str) -> None:
+    async def _live(self) -> None:
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        app, table = self._app(folder, failed)
+        app, table = self._app(failed)
         owning = asyncio.create_task(self._own_what_is_given(app, table, failed))
         try:
             await app.start()
@@ -95,9 +93,9 @@ class FaustTablesWorker:
             self._release()
             await app.stop()
 
-    def _app(self, folder: str, failed: asyncio.Future[None]) -> tuple["_App", faust.Table]:
+    def _app(self, failed: asyncio.Future[None]) -> tuple["_App", faust.Table]:
         """The app, with its table and its agent."""
-        app = _App(app_id(self._settings), **_app_settings(self._settings, folder))
+        app = _App(app_id(self._settings), **_app_settings(self._settings))
         topic = app.topic(
             self._settings.topic(PARTIALS.name), key_serializer="raw", value_serializer="raw", allow_empty=True
         )
@@ -198,7 +196,8 @@ class FaustTablesWorker:
 
 
 class _App(faust.App):
-    """Tells when its streams run again. Faust's own signal of that comes before; what arrives in between is lost."""
+    """Tells when its streams run again. Faust's own signal of that comes before; what arrives in between is lost.
+    Writes no files."""
 
     def __init__(self, id: str, **settings: object) -> None:  # noqa: A002 - Faust's name for it
         super().__init__(id, **settings)
@@ -207,6 +206,9 @@ class _App(faust.App):
     def on_rebalance_end(self) -> None:
         super().on_rebalance_end()
         self.resumed.set()
+
+    def _create_directories(self) -> None:
+        """None: the table is in memory, and what a killed worker leaves behind nobody would remove."""
 
 
 @contextmanager
@@ -225,7 +227,7 @@ def _is_newer(upto: int, held: bytes | None) -> bool:
     return row is None or row.upto < upto
 
 
-def _app_settings(settings: KafkaSettings, folder: str) -> dict[str, Any]:
+def _app_settings(settings: KafkaSettings) -> dict[str, Any]:
     security = settings.security
     tls = security.tls()
     credentials: object = None
@@ -250,7 +252,6 @@ def _app_settings(settings: KafkaSettings, folder: str) -> dict[str, Any]:
         # Of Faust's own, 20 minutes, a worker would wait to its end for a changelog that takes nothing any more.
         "producer_request_timeout": settings.append_timeout_s,
         "autodiscover": False,
-        "datadir": folder,  # nothing is written there; without it, it would be made where the process was started
         "store": "memory://",
         "stream_recovery_delay": 0.0,
         "stream_wait_empty": False,
