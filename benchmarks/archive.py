@@ -1,15 +1,13 @@
 """Speed of the archiver against a bare COPY of the same rows into a table of the same shape, on the same PostgreSQL.
 
 The bare COPY has the rows in memory; the archiver reads them from an embedded log, checks every offset, moves positions
-and publishes. Both commit batches of the same size and wait for the disk. Beside it: reading the archive back, and
-checkpoints, by COPY and merge against single upserts.
+and publishes. Both commit batches of the same size and wait for the disk. Beside it: reading the archive back.
 
     python benchmarks/archive.py [--events 100000] [--rounds 3]
 """
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -26,25 +24,16 @@ from splitgauge.archiver import Archiver, ArchiverSettings
 from splitgauge.eventlog.port import Record, StoredRecord
 from splitgauge.eventlog.postgres_archive import PostgresArchive
 from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
-from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.schemas.topics import OBSERVATIONS
 
 EVENT_BYTES = 474
 PARTITIONS = 4
-ROW_BYTES = 200
-STORED_ROWS = 200_000
-CHANGED_ROWS = 80_000
-SINGLE_ROWS = 2_000
 BARE = """
 CREATE TABLE bare (topic text COLLATE "C" NOT NULL, partition integer NOT NULL, "offset" bigint NOT NULL, key bytea,
     value bytea NOT NULL) PARTITION BY LIST (topic);
 CREATE TABLE bare_observations PARTITION OF bare (PRIMARY KEY (partition, "offset"))
     FOR VALUES IN ('splitgauge.observations');
-"""
-UPSERT = """
-INSERT INTO splitgauge.checkpoint_rows (number, key, value) VALUES ($1, $2, $3)
-ON CONFLICT (number, key) DO UPDATE SET value = excluded.value
 """
 
 
@@ -121,36 +110,6 @@ async def one_round(server: PostgresServer, log: SqliteEventLog, events: int, *,
     return Rates(events / seconds["bare"], events / seconds["archiver"], events / seconds["reading"])
 
 
-async def checkpoints(server: PostgresServer) -> None:
-    address = await server.make_database()
-    stored = await PostgresCheckpoints.open(address)
-    chance = Random(2)
-    rows = {chance.randbytes(16): chance.randbytes(ROW_BYTES) for _ in range(STORED_ROWS)}
-    await stored.save("fold", expected=None, position=0, changed=rows)
-    rates: list[float] = []
-    for position in range(3):
-        changed = {key: os.urandom(ROW_BYTES) for key in chance.sample(sorted(rows), CHANGED_ROWS)}
-        begun = time.perf_counter()
-        assert await stored.save("fold", expected=position, position=position + 1, changed=changed)
-        rates.append(CHANGED_ROWS / (time.perf_counter() - begun))
-    begun = time.perf_counter()
-    loaded = await stored.load("fold")
-    loading = STORED_ROWS / (time.perf_counter() - begun)
-    assert loaded is not None
-    assert len(loaded.rows) == STORED_ROWS
-    await stored.close()
-    connection = await asyncpg.connect(address)
-    begun = time.perf_counter()
-    async with connection.transaction():
-        for key in chance.sample(sorted(rows), SINGLE_ROWS):
-            await connection.execute(UPSERT, 1, key, os.urandom(ROW_BYTES))
-    single = SINGLE_ROWS / (time.perf_counter() - begun)
-    await connection.close()
-    print(f"checkpoint, {CHANGED_ROWS} of {STORED_ROWS} rows changed: {max(rates):10,.0f} rows/s")
-    print(f"single upserts in one transaction:     {single:10,.0f} rows/s   ratio {max(rates) / single:.1f}")
-    print(f"loading a checkpoint:                  {loading:10,.0f} rows/s")
-
-
 async def main(events: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder, PostgresServer(durable=True) as server:
         log = SqliteEventLog.open(Path(folder), observation_partitions=PARTITIONS)
@@ -165,7 +124,6 @@ async def main(events: int, rounds: int) -> None:
             f"ratio {best.archiver / best.bare:.2f} (target 0.5)"
         )
         print(f"reading the archive, 500 at once:      {best.reading:10,.0f} events/s")
-        await checkpoints(server)
 
 
 if __name__ == "__main__":
