@@ -11,9 +11,9 @@ import pytest
 
 from demo_harness import STOP_S, Finished, alive, demo, read_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(420)
 
-RUN_S = 280
+RUN_S = 400
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ __all__ = ["Child", "Children"]
 
 _STOP_S = 20.0
 """What a child may take for a graceful stop before it is killed."""
+_NEWS_S = 0.1
+"""The news of a child's end may come so much later than what follows from it."""
 _LINE_BYTES = 4 * 2**20
 """Of the longest line that a child may write: the endpoints' first one has all images of the traffic."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -112,10 +114,19 @@ class Children:
 
     @asynccontextmanager
     async def ending_together(self) -> AsyncGenerator[None]:
-        """Those that are started within the block end with it; those that were there before run on."""
+        """Those that are started within the block end with it; those that were there before run on.
+
+        Raises: UpstreamError naming the child that ended, where that is why the block failed.
+        """
         before = len(self._running)
         try:
             yield
+        except (UpstreamError, ExceptionGroup) as exc:
+            await asyncio.sleep(_NEWS_S)
+            ended = next((child for child in self._running if child.ended), None)
+            if ended is not None:
+                raise ended.failure() from exc
+            raise
         finally:
             await asyncio.gather(*(child.stop() for child in self._running[before:]))
             del self._running[before:]
@@ -143,7 +154,3 @@ class Children:
         async with asyncio.TaskGroup() as tasks:
             for child in self._running:
                 tasks.create_task(child.watch())
-
-    def failure(self) -> UpstreamError | None:
-        """Of the first that has ended; None while all run."""
-        return next((child.failure() for child in self._running if child.ended), None)

@@ -1,7 +1,7 @@
 """Everything that the demo needs running, whatever engine carries the log: what the play sees of it.
 
-Owns what both stages have in common: a folder that is gone afterwards, endpoints, clients of what says that it is
-ready, and the name of the part that failed.
+Owns what both stages have in common: a folder that is gone afterwards, endpoints, and clients of what
+says that it is ready.
 """
 
 import asyncio
@@ -94,22 +94,12 @@ StageOf = Callable[[int, Say], AbstractAsyncContextManager[Stage]]
 
 @asynccontextmanager
 async def empty_house() -> AsyncGenerator[Children]:
-    """Children to be, in an empty folder. Whatever happens, no process and no folder is left.
-
-    Raises: UpstreamError naming the child that ended, where that is why the block failed.
-    """
+    """Children to be, in an empty folder. Whatever happens, no process and no folder is left."""
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     children = Children(folder)
     try:
         async with children.ending_together():
-            try:
-                yield children
-            except (UpstreamError, ExceptionGroup) as exc:
-                await asyncio.sleep(_POLL_S)  # the news of a child's end may come a moment after what follows from it
-                failure = children.failure()
-                if failure is not None:
-                    raise failure from exc
-                raise
+            yield children
     finally:
         shutil.rmtree(folder)
 
