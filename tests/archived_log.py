@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
+from pipeline_harness import until
+from plain_fold import events_in
 from splitgauge.archiver import Archiver
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Bounds, EventLog, GroupMember, Record, StoredRecord
 from splitgauge.eventlog.postgres_archive import PostgresArchive
-from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
+from splitgauge.eventlog.postgres_archive_writer import ARCHIVED, ArchiveWriter
 
-__all__ = ["ArchivedLog", "archive_once"]
+__all__ = ["ArchivedLog", "archive_once", "expect_archived"]
 
 
 async def archive_once(log: EventLog, address: str) -> int:
@@ -21,6 +23,21 @@ async def archive_once(log: EventLog, address: str) -> int:
         return await Archiver(log, writer).round()
     finally:
         await writer.close()
+
+
+async def expect_archived(log: EventLog, address: str) -> None:
+    """Once an archiver has come to the end of the log: all that is kept stands there, byte for byte."""
+    archive = await PostgresArchive.open(address)
+
+    async def complete() -> bool:
+        return all([await archive.bounds(topic) == await log.bounds(topic) for topic in ARCHIVED])
+
+    try:
+        await until(complete, what="everything is archived", every_s=0.3)
+        for topic in ARCHIVED:
+            assert await events_in(archive, topic) == await events_in(log, topic)
+    finally:
+        await archive.close()
 
 
 class ArchivedLog:

@@ -18,6 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from archived_log import expect_archived
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import forget, fresh_settings
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
@@ -26,8 +27,6 @@ from postgres_server import PostgresServer
 from promises import all_answered, expect_promises_kept
 from splitgauge.aggregator.changelog import changelog_topic
 from splitgauge.eventlog.port import EventLog, Record, StoredRecord
-from splitgauge.eventlog.postgres_archive import PostgresArchive
-from splitgauge.eventlog.postgres_archive_writer import ARCHIVED
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.topics import ANALYSES, DECISIONS
 
@@ -79,7 +78,7 @@ async def test_whatever_happens_to_its_processes_a_cluster_ends_as_the_plain_fol
         await cluster.expect_sound()
         await expect_promises_kept(cluster.log, application, UNIT_KEY)
         await _expect_both_consoles_agree(cluster)
-        await _expect_everything_archived(cluster.log, database)
+        await expect_archived(cluster.log, database)
 
 
 def _dealt(chance: random.Random) -> dict[str, Sequence[str]]:
@@ -131,17 +130,3 @@ async def _expect_both_consoles_agree(cluster: Cluster) -> None:
         for console in ("steering-1", "steering-2"):
             shown = await cluster.up[console].get(f"/api/v1/ab-tests/{experiment_id}")
             assert (shown["revision"], shown["status"], shown["winner"]) == (state.revision, state.status, state.winner)
-
-
-async def _expect_everything_archived(log: EventLog, database: str) -> None:
-    archive = await PostgresArchive.open(database)
-
-    async def complete() -> bool:
-        return all([await archive.bounds(topic) == await log.bounds(topic) for topic in ARCHIVED])
-
-    try:
-        await until(complete, what="everything is archived", every_s=0.3)
-        for topic in ARCHIVED:
-            assert await events_in(archive, topic) == await events_in(log, topic)
-    finally:
-        await archive.close()

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from archived_log import expect_archived
 from cluster_harness import Cluster
 from kafka_broker import fresh_settings
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
 from plain_fold import events_in
 from postgres_server import PostgresServer
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.postgres_archive import PostgresArchive
-from splitgauge.eventlog.postgres_archive_writer import ARCHIVED
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.topics import (
     ANALYSES,
@@ -115,14 +114,4 @@ async def test_poison_in_every_topic_is_put_aside_and_everything_goes_on(
         await until(aside, what="all of it is put aside", every_s=0.3)
         await until(cluster.folded, what="everything is folded", every_s=0.3)
         await cluster.expect_sound(buried=buried, named={place for place in buried if place[0] == ANALYSES.name})
-
-        archive = await PostgresArchive.open(database)
-        for topic in ARCHIVED:
-            whole = await events_in(cluster.log, topic)
-
-            async def archived(topic: str = topic, wanted: int = len(whole)) -> bool:
-                return sum(at.end for at in (await archive.bounds(topic)).values()) >= wanted
-
-            await until(archived, what=f"{topic} is archived")
-            assert (await events_in(archive, topic))[: len(whole)] == whole
-        await archive.close()
+        await expect_archived(cluster.log, database)
