@@ -1,9 +1,9 @@
 """Stage 1 on Kafka against a bare `getmany` + orjson loop, and against quixstreams: one broker, one topic, one run.
 
-Two topics of 4 partitions, 200,000 units with two requests each, an assignment and an outcome with six metrics a request,
-some hundred requests under way: one with events as the router writes them, one with no more in them than the contract
-asks for (outcomes of about 500 bytes). Measured is the CPU time of the consumer, in a process of its own for each
-contender and round; the broker shares the machine, so wall times say little.
+Two topics of 4 partitions, 200,000 units with two requests each, an assignment and an outcome with six metrics a
+request, some hundred requests under way: one with events as the router writes them (`whole`), one with no more in them
+than the contract asks for (`least`: outcomes of about 500 bytes). Measured is the CPU time of the consumer, in a
+process of its own for each contender and round; the broker shares the machine, so wall times say little.
 
     python benchmarks/stage_1.py [--units 200000] [--rounds 3] [--libs .kafka/libs]
 """
@@ -12,11 +12,12 @@ import argparse
 import asyncio
 import gc
 import multiprocessing
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -28,20 +29,26 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from fold import START_US, decision_events, decisions
 
-sys.path.append(str(Path(__file__).parents[1] / "infra" / "kafka"))
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("infra/kafka", "tests")]
 from kafka_cluster import KafkaCluster
 
-from splitgauge.aggregator.partition_fold import PartitionFold
+from postgres_server import PostgresServer
+from splitgauge.aggregator.fold_group import FoldGroup
+from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
+from splitgauge.aggregator.partition_worker import Surroundings
+from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout, init_topics
 from splitgauge.eventlog.port import Record, StoredRecord
+from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.schemas.envelope import SOURCES, EventType, wrap
 from splitgauge.schemas.identifiers import live_event_id
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, unit_partition
 from splitgauge.standalone.measuring import COLLECTION
 
+QUIXSTREAMS = "quixstreams==3.28.1"
 PARTITIONS = 4
 REQUESTS_A_UNIT = 2
 UNDER_WAY = 200
@@ -61,15 +68,20 @@ class Took(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a contender finds its events."""
+    """Where a contender finds its events, and where a worker saves."""
 
     bootstrap: str
     name: str
     partitions: tuple[int, ...]
+    postgres: str
 
     @property
     def settings(self) -> KafkaSettings:
         return KafkaSettings(bootstrap=self.bootstrap, topic_prefix=f"{self.name}.")
+
+    @property
+    def topic(self) -> str:
+        return self.settings.topic(OBSERVATIONS.name)
 
 
 # What is folded.
@@ -158,7 +170,8 @@ async def fill(settings: KafkaSettings, units: int, *, whole: bool) -> str:
     finally:
         await log.close()
     means = {kind: sum(held) / len(held) for kind, held in sizes.items()}
-    return f"{sum(map(len, sizes.values()))} events, outcomes of {means[True]:.0f} bytes, assignments of {means[False]:.0f}"
+    count = sum(map(len, sizes.values()))
+    return f"{count} events, outcomes of {means[True]:.0f} bytes, assignments of {means[False]:.0f}"
 
 
 # Who reads it.
@@ -168,7 +181,7 @@ async def _getmany(place: Place, take: Callable[[list[ConsumerRecord]], object])
     consumer = AIOKafkaConsumer(**place.settings.consumer())
     await consumer.start()
     try:
-        places = [TopicPartition(place.settings.topic(OBSERVATIONS.name), number) for number in place.partitions]
+        places = [TopicPartition(place.topic, number) for number in place.partitions]
         consumer.assign(places)
         for each in places:
             consumer.seek(each, 0)
@@ -190,7 +203,7 @@ async def fetched(place: Place) -> Took:
 
 async def bare(place: Place) -> Took:
     """`getmany` and orjson: the baseline."""
-    return await _getmany(place, lambda records: [orjson.loads(record.value) for record in records])
+    return await _getmany(place, lambda records: [orjson.loads(record.value or b"") for record in records])
 
 
 async def _delivered(place: Place, take: Callable[[list[StoredRecord]], object]) -> Took:
@@ -216,6 +229,27 @@ async def delivered(place: Place) -> Took:
 
 async def folded(place: Place) -> Took:
     """The same and the fold: all that stage 1 finds out, published now and then into nowhere."""
+    return await _delivered(place, _fold(place))
+
+
+async def followed(place: Place) -> Took:
+    """Some partitions, as the only worker that there is, and the fold."""
+    log, take = await KafkaEventLog.connect(place.settings), _fold(place)
+    try:
+        bounds = await log.bounds(OBSERVATIONS.name)
+        left = events = sum(bounds[partition].end for partition in place.partitions)
+        clock = _Clock()
+        async for records in log.follow(OBSERVATIONS.name, dict.fromkeys(place.partitions, 0), limit=LIMIT):
+            take(records)
+            left -= len(records)
+            if not left:
+                break
+        return clock.took(events)
+    finally:
+        await log.close()
+
+
+def _fold(place: Place) -> Callable[[list[StoredRecord]], None]:
     history = decisions()
     folds = {partition: PartitionFold(partition) for partition in place.partitions}
 
@@ -228,7 +262,31 @@ async def folded(place: Place) -> Took:
             fold.partials()
             fold.bucket_events()
 
-    return await _delivered(place, take)
+    return take
+
+
+async def worked(place: Place) -> Took:
+    """A whole worker: its share of the group, dead letters, partials to Kafka, checkpoints to PostgreSQL."""
+    log = await KafkaEventLog.connect(place.settings)
+    checkpoints = await PostgresCheckpoints.open(place.postgres)
+    try:
+        events = sum(bounds.end for bounds in (await log.bounds(OBSERVATIONS.name)).values())
+        known = DecisionLog(log, source=SOURCES["aggregator"], instance="b")
+        await known.catch_up()
+        for partition in place.partitions:
+            await checkpoints.drop(checkpoint_owner(partition))
+        group = FoldGroup(Surroundings(log, checkpoints, known, lambda: START_US, "b"))
+        clock = _Clock()
+        working = asyncio.create_task(group.run())
+        while sum(group.positions.values()) < events and not working.done():  # noqa: ASYNC110 - nobody tells it
+            await asyncio.sleep(0.05)
+        took = clock.took(events)
+        working.cancel()
+        await asyncio.wait([working])
+        return took
+    finally:
+        await checkpoints.close()
+        await log.close()
 
 
 class _Clock:
@@ -249,32 +307,61 @@ CONTENDERS: dict[str, Callable[[Place], Coroutine[Any, Any, Took]]] = {
     "getmany + orjson": bare,
     "our delivery": delivered,
     "our delivery + fold": folded,
+    "a whole worker": worked,
 }
 BASELINE = "getmany + orjson"
+PEER = "quixstreams, reduce"
+PEER_EVENTS = 100_000
 
 
 def contend(name: str, place: Place) -> Took:
     """In a process of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(CONTENDERS[name](place))
+        return runner.run(CONTENDERS.get(name, followed)(place))
 
 
-def run(bootstrap: str, units: int, rounds: int, names: list[str]) -> None:
-    """Print the tables."""
+def _apart(name: str, *places: Place) -> list[Took]:
+    """A process for each of the places, all at once."""
     spawn = multiprocessing.get_context("spawn")
-    for whole in (True, False):
-        place = Place(bootstrap, "whole" if whole else "least", tuple(range(PARTITIONS)))
-        print(f"{place.name}: {asyncio.run(fill(place.settings, units, whole=whole))}, {units} units")
-        took: dict[str, list[Took]] = {name: [] for name in names}
-        for _ in range(rounds):
-            for name in names:
-                with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                    took[name].append(process.submit(contend, name, place).result())
-        costs = {name: median(1e6 * each.cpu_s / each.events for each in held) for name, held in took.items()}
-        print(f"{'':<24} {'CPU us an event':>16} {'ratio':>6} {'events/s':>10}")
-        for name, cost in costs.items():
-            speed = median(each.events / each.wall_s for each in took[name])
-            print(f"{name:<24} {cost:>16.2f} {costs[BASELINE] / cost:>6.2f} {speed:>10,.0f}", flush=True)
+    with ProcessPoolExecutor(len(places), mp_context=spawn) as processes:
+        return list(processes.map(contend, repeat(name), places))
+
+
+def quixstreams(place: Place, folder: Path) -> Took:
+    """The peer, in the virtual environment of the folder."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, QUIXSTREAMS], check=True)
+    script = Path(__file__).parent / "peers" / "quixstreams_reduce.py"
+    command = [str(python), str(script), place.bootstrap, place.topic, str(PEER_EVENTS)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return Took(**orjson.loads(done.stdout.splitlines()[-1]))
+
+
+def run(place: Place, rounds: int, names: list[str], peer: Path) -> None:
+    """Print the tables of one topic."""
+    took: dict[str, list[Took]] = {}
+    for _ in range(rounds):
+        for name in names:
+            took.setdefault(name, []).append(quixstreams(place, peer) if name == PEER else _apart(name, place)[0])
+    costs = {name: median(1e6 * each.cpu_s / each.events for each in held) for name, held in took.items()}
+    print(f"{'':<24} {'CPU us an event':>16} {'ratio':>6} {'events/s':>10}")
+    for name, cost in costs.items():
+        speed = median(each.events / each.wall_s for each in took[name])
+        ratio = f"{costs[BASELINE] / cost:.2f}" if BASELINE in costs else ""
+        print(f"{name:<24} {cost:>16.2f} {ratio:>6} {speed:>10,.0f}", flush=True)
+
+
+def scaling(place: Place) -> None:
+    """One worker on all partitions against two on half of them each."""
+    halves = [place._replace(partitions=place.partitions[half::2]) for half in (0, 1)]
+    for text, parts in (("one worker", [place]), ("two workers", halves)):
+        took = _apart("follow + fold", *parts)
+        events, cpu_s = sum(each.events for each in took), sum(each.cpu_s for each in took)
+        speed = events / max(each.wall_s for each in took)
+        print(f"{text:<24} {1e6 * cpu_s / events:>16.2f} {'':>6} {speed:>10,.0f}", flush=True)
 
 
 def main() -> int:
@@ -283,10 +370,17 @@ def main() -> int:
     parser.add_argument("--units", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--libs", type=Path, default=Path(".kafka/libs"), help="the jars that `make broker` copies")
-    parser.add_argument("--only", nargs="*", default=list(CONTENDERS), help=f"of {', '.join(CONTENDERS)}")
-    arguments = parser.parse_args()
-    with KafkaCluster(arguments.libs) as cluster:
-        run(cluster.bootstrap, arguments.units, arguments.rounds, arguments.only)
+    parser.add_argument("--only", nargs="*", default=[*CONTENDERS, PEER], help=f"of {', '.join([*CONTENDERS, PEER])}")
+    parser.add_argument("--peer", type=Path, default=Path(".kafka/quixstreams"), help="its virtual environment")
+    chosen = parser.parse_args()
+    with KafkaCluster(chosen.libs) as cluster, PostgresServer(durable=True) as server:
+        database = asyncio.run(server.make_database())
+        for name in ("whole", "least"):
+            place = Place(cluster.bootstrap, name, tuple(range(PARTITIONS)), database)
+            filled = asyncio.run(fill(place.settings, chosen.units, whole=name == "whole"))
+            print(f"{name}: {filled}, {chosen.units} units")
+            run(place, chosen.rounds, chosen.only, chosen.peer)
+        scaling(place)
     return 0
 
 

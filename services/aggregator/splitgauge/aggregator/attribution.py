@@ -102,8 +102,8 @@ class Attribution:
         covariates: Sequence[tuple[int, int]] = ()
         if book is not None and book.layout.has_covariates and data.reason == "split" and not book.has(data.unit_id):
             covariates = book.layout.covariate_values(data.covariates)
-        live = data.mode == "live"
-        if live and data.request_id in self.open:
+        live, request_id = data.mode == "live", data.request_id
+        if live and (request_id in self.open.young or request_id in self.open.missing):
             self._count(data.experiment_id, "duplicates")
             return
         ticked = self.clock.move(at_us)
@@ -113,11 +113,11 @@ class Attribution:
             self._tick((self.clock.now_us or 0) // TICK_US)
         if not live:
             return
-        request = OpenRequest(data.request_id, data.unit_id, arm, at_us, at)
+        request = OpenRequest(request_id, data.unit_id, arm, at_us, at)
         self.open.open(request)
         if book is not None and book.assigned(request, data, self.clock, covariates):
             self._apply_waiting(book, data.unit_id)
-        waiting = self.waiting.take_outcome(data.request_id) if self.waiting.outcomes else None
+        waiting = self.waiting.take_outcome(request_id) if self.waiting.outcomes else None
         if waiting is not None:
             self._close(request, waiting.event.data)
 

@@ -43,9 +43,6 @@ class OpenRequests:
         self._earliest_us = _NEVER_US  # no young request is older than that
         self._saved: set[str] = set()
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self.young or request_id in self.missing
-
     def get(self, request_id: str) -> OpenRequest | None:
         """The open request with this id."""
         return self.young.get(request_id) or self.missing.get(request_id)
