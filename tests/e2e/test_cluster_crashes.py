@@ -58,9 +58,9 @@ async def test_whatever_happens_to_its_processes_a_cluster_ends_as_the_plain_fol
         least = {"units": 100, "requests": chance.randrange(200, 1_000), "duration_s": 0}
         experiments = {name: experiment(name, minimum=least) for name in EXPERIMENTS}
         await application.define(cluster.up["steering-1"], endpoints, experiments=experiments)
+        await _expect_one_of_two_consoles_wins(cluster)
         routers, consoles = ([cluster.up[f"{kind}-{number}"] for number in (1, 2)] for kind in ("router", "steering"))
         async with application.sending(*routers, console=consoles, senders=6):
-            await _expect_one_of_two_consoles_wins(cluster)
             async with asyncio.TaskGroup() as lives:
                 for name, misfortunes in _dealt(chance).items():
                     lives.create_task(_live(cluster, name, misfortunes, random.Random(f"{seed} {name}")))
