@@ -225,8 +225,11 @@ def say(what: str, delays: Sequence[Delay]) -> None:
     """Print one line of the table."""
     totals = sorted(delay.total for delay in delays)
     p99 = statistics.quantiles(totals, n=100, method="inclusive")[-1]
-    parts = "  ".join(f"{statistics.median(part):8.2f}" for part in zip(*delays, strict=True))
-    print(f"{what:24} {len(totals):5d}  {statistics.median(totals):6.2f} {p99:6.2f} {totals[-1]:6.2f}   {parts}")
+    medians = " ".join(f"{statistics.median(part):8.2f}" for part in zip(*delays, strict=True))
+    slowest = " ".join(f"{part:8.2f}" for part in max(delays, key=lambda delay: delay.total))
+    print(
+        f"{what:22} {len(totals):4d} {statistics.median(totals):6.2f} {p99:6.2f} {totals[-1]:6.2f}  {medians}  {slowest}"
+    )
 
 
 async def run(decisions: int) -> None:
@@ -240,7 +243,10 @@ async def run(decisions: int) -> None:
             cluster = await stack.enter_async_context(running)
             sessions = [await stack.enter_async_context(aiohttp.ClientSession(cluster.up[at].url)) for at in ROUTERS]
             bench = Bench(cluster, sessions, url)
-            print(f"{'seconds':24} {'n':>5}  {'p50':>6} {'p99':>6} {'max':>6}   medians: looked  decided  applied")
+            print(
+                f"{'seconds':22} {'n':>4} {'p50':>6} {'p99':>6} {'max':>6}  {'medians of the parts':>26}  {'of the slowest':>26}"
+            )
+            print(f"{'':47} {'  looked  decided  applied ' * 2}")
             quiet = await measured(bench, "quiet", decisions)
             async with bench.busy():
                 await measured(bench, f"log at {LOAD} events/s", max(AT_ONCE, decisions // 2))
