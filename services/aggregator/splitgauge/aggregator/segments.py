@@ -119,7 +119,8 @@ class Segments:
         )
         units.segments[first : first + len(new)] = slot
         beyond: dict[str, Any] = json.loads(held.wide)
-        wide |= {first + number: beyond[str(place)] for number, place in enumerate(new) if str(place) in beyond}
+        if beyond:
+            wide |= {first + number: beyond[str(place)] for number, place in enumerate(new) if str(place) in beyond}
         return len(held.unit_ids)
 
 
