@@ -62,6 +62,9 @@ LOAD = 1_000
 LOAD_EVERY_S = 0.05
 POLL_S = 0.01
 PROMISE_S = 2.0
+HEADER = f"""\
+{"":48}{"medians of the parts":>26}  {"of the slowest":>26}
+{"seconds":22} {"n":>4} {"p50":>6} {"p99":>6} {"max":>6} {"   looked  decided  applied" * 2}"""
 
 
 class Delay(NamedTuple):
@@ -227,9 +230,8 @@ def say(what: str, delays: Sequence[Delay]) -> None:
     p99 = statistics.quantiles(totals, n=100, method="inclusive")[-1]
     medians = " ".join(f"{statistics.median(part):8.2f}" for part in zip(*delays, strict=True))
     slowest = " ".join(f"{part:8.2f}" for part in max(delays, key=lambda delay: delay.total))
-    print(
-        f"{what:22} {len(totals):4d} {statistics.median(totals):6.2f} {p99:6.2f} {totals[-1]:6.2f}  {medians}  {slowest}"
-    )
+    together = " ".join(f"{total:6.2f}" for total in (statistics.median(totals), p99, totals[-1]))
+    print(f"{what:22} {len(totals):4d} {together}  {medians}  {slowest}")
 
 
 async def run(decisions: int) -> None:
@@ -243,10 +245,7 @@ async def run(decisions: int) -> None:
             cluster = await stack.enter_async_context(running)
             sessions = [await stack.enter_async_context(aiohttp.ClientSession(cluster.up[at].url)) for at in ROUTERS]
             bench = Bench(cluster, sessions, url)
-            print(
-                f"{'seconds':22} {'n':>4} {'p50':>6} {'p99':>6} {'max':>6}  {'medians of the parts':>26}  {'of the slowest':>26}"
-            )
-            print(f"{'':47} {'  looked  decided  applied ' * 2}")
+            print(HEADER)
             quiet = await measured(bench, "quiet", decisions)
             async with bench.busy():
                 await measured(bench, f"log at {LOAD} events/s", max(AT_ONCE, decisions // 2))
