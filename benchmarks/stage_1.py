@@ -29,7 +29,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from fold import START_US, decision_events, decisions
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("infra/kafka", "tests")]
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("infra/kafka", "infra/postgres")]
 from kafka_cluster import KafkaCluster
 
 from postgres_server import PostgresServer
