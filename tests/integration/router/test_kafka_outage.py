@@ -35,6 +35,7 @@ from splitgauge.schemas.topics import REQUESTS, RESPONSES
 pytestmark = pytest.mark.timeout(180)
 
 KEY = "07" * 32
+TOKENS = TokenSigner(UnitKey(bytes.fromhex(KEY)).derive("token"))
 SENDERS = 4
 
 
@@ -51,6 +52,9 @@ class Callers:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.replies: list[Reply] = []
+        self.reported: list[str] = []
+        """Tokens of the answers for whose report there was a 202."""
+        self.refused_reports = 0
         self._stopping = False
 
     @asynccontextmanager
@@ -74,15 +78,21 @@ class Callers:
         await until(enough)
 
     def taken(self) -> list[str]:
-        """The requests that were answered 200."""
-        tokens = TokenSigner(UnitKey(bytes.fromhex(KEY)).derive("token"))
-        return [tokens.verify(reply.token).request_id for reply in self.replies if reply.status == 200]
+        """Tokens of the answers that were 200."""
+        return [reply.token for reply in self.replies if reply.status == 200]
 
     async def _ask(self, sender: int) -> None:
         number = 0
         while not self._stopping:
             number += 1
-            self.replies.append(await self.gate.ask(f"user {sender}.{number}"))
+            reply = await self.gate.ask(f"user {sender}.{number}")
+            self.replies.append(reply)
+            if number % 3 == 0 and reply.status == 200:
+                report = {"token": reply.token, "metrics": {"stars": number}}
+                if (await self.gate.post("/api/v1/reports", [report])).status == 202:
+                    self.reported.append(reply.token)
+                else:
+                    self.refused_reports += 1
             await asyncio.sleep(0.005)
 
 
@@ -108,14 +118,15 @@ class World:
         await asyncio.to_thread(self._cluster.await_ready, self._cluster.nodes[0])
 
     async def expect_nothing_lost(self, callers: Callers) -> None:
-        """Every request that was answered 200 has one assignment and one outcome, by their ids; in time."""
+        """Every request that was answered 200 has one assignment and one outcome, by their ids, and every report that
+        was taken stands; in time."""
         taken = callers.taken()
-        assert taken
-        assert len(set(taken)) == len(taken)
-        for kind in ("assignment", "outcome"):
+        assert len(set(taken)) == len(taken) > 0
+        for kind, tokens in {"assignment": taken, "outcome": taken, "report": callers.reported}.items():
+            wanted = {TOKENS.verify(token).request_id for token in tokens}
 
-            async def all_there(kind: str = kind) -> bool:
-                return set(taken) <= {event.data["request_id"] for event in await observations(self.log, kind)}
+            async def all_there(kind: str = kind, wanted: set[str] = wanted) -> bool:
+                return wanted <= {event.data["request_id"] for event in await observations(self.log, kind)}
 
             await until(all_there)
             events = {event.id: event.data["request_id"] for event in await observations(self.log, kind)}
@@ -244,7 +255,7 @@ async def test_what_routers_do_without_kafka_is_as_they_are_set(world: World, tm
         for callers, code in ((closed, {"log-unavailable"}), (full, {"spool-full"}), (open_, set[str]())):
             assert {reply.json["code"] for reply in callers.replies if reply.status != 200} == code
         for callers in (closed, full, open_):
-            n_refused = sum(reply.status == 503 for reply in callers.replies)
+            n_refused = sum(reply.status == 503 for reply in callers.replies) + callers.refused_reports
             assert callers.gate.router.status()["refused_requests_total"] == n_refused
         assert full.gate.router.status()["refused_events_total"] != 0
         for callers in (closed, open_):
