@@ -13,6 +13,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from splitgauge.eventlog.port import EventLog, Record
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS
 
-WORKERS = ("one", "two")
+WORKERS: dict[str, Sequence[str]] = {"one": ("aggregator",), "two": ("aggregator",)}
 TOPICS = plan(cluster_layout(observations=2, others=2))
 EVERY_S = 0.02
 FILLED = 10_000
@@ -131,8 +132,7 @@ async def main(units: int) -> None:
         settings = fresh_settings(session_timeout_s=SESSION_S, heartbeat_s=2.0)
         address = await server.make_database()
         await fill(settings, address, units)
-        roles = dict.fromkeys(WORKERS, ("aggregator",))
-        async with Cluster.running(Path(folder), settings, address, roles, topics=TOPICS) as cluster:
+        async with Cluster.running(Path(folder), settings, address, WORKERS, topics=TOPICS) as cluster:
             await measure(cluster, units)
 
 
