@@ -61,12 +61,12 @@ async def test_a_rolling_restart_of_every_role_fails_no_request_and_misses_no_ev
     processes = {"edge-1": EDGE, "edge-2": EDGE, "inner-1": INNER, "inner-2": INNER}
     application = Application(2)
     async with Endpoints.running(2) as endpoints, Cluster.running(tmp_path, kafka, database, processes) as cluster:
-        least = {"units": 100, "requests": 600, "duration_s": 0}
+        least = {"units": 100, "requests": 400, "duration_s": 0}
         experiments = {name: experiment(name, minimum=least) for name in EXPERIMENTS}
         edges = [cluster.up["edge-1"], cluster.up["edge-2"]]
         await application.define(edges[0], endpoints, experiments=experiments)
         async with seldom(edges[0].url) as statuses:
-            async with application.sending(*edges, senders=4):
+            async with application.sending(*edges, senders=3):
                 for name in processes:
                     await cluster.stop(name)
                     await cluster.start(name)
