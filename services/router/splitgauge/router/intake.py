@@ -34,7 +34,7 @@ from splitgauge.schemas.validation import first_fault
 
 __all__ = ["Intake"]
 
-GROUP = "router"
+GROUP = "splitgauge-requests"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 

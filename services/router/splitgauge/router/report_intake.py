@@ -26,7 +26,7 @@ from splitgauge.schemas.validation import first_fault
 
 __all__ = ["ReportIntake"]
 
-GROUP = "router"
+GROUP = "splitgauge-reports"
 _FIELDS = {"experiment_id": "experiment"}
 """What is called otherwise over HTTP."""
 
