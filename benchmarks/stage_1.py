@@ -3,7 +3,8 @@
 Two topics of 4 partitions, 200,000 units with two requests each, an assignment and an outcome with six metrics a
 request, some hundred requests under way: one with events as the router writes them (`whole`), one with no more in them
 than the contract asks for (`least`: outcomes of about 500 bytes). Measured is the CPU time of the consumer, in a
-process of its own for each contender and round; the broker shares the machine, so wall times say little.
+process of its own for each contender and round; the broker shares the machine, so wall times say little. Last, one
+worker on all partitions against two on half of them each.
 
     python benchmarks/stage_1.py [--units 200000] [--rounds 3] [--libs .kafka/libs]
 """
