@@ -153,6 +153,8 @@ class KafkaMember(ConsumerRebalanceListener):
         except FOREIGN as exc:  # brokers are away, or another rebalance has come first: it calls again
             _logger.warning("group %s: %s", self._group, exc)
             return
+        # Who waited for partitions has asked about these from now on only: its silence before was nobody's fault.
+        self._asking_since = time.time()
         self._owned, self._revoked = owned, {}
         self._settled.set()
 
