@@ -94,15 +94,16 @@ async def refused(work: Callable[[], Awaitable[None]]) -> str:
     """What it says when it stops for good; until then it may find Kafka away, and begins again."""
     async with asyncio.timeout(60):
         while True:
+            found: BaseException | None = None
             try:
                 await work()
-            except (ExceptionGroup, SplitgaugeError) as exc:
-                first: Exception = exc
-                while isinstance(first, ExceptionGroup):
-                    first = first.exceptions[0]
-                if not isinstance(first, LogUnavailableError):
-                    assert isinstance(first, LogDamagedError), first
-                    return str(first)
+            except* SplitgaugeError as group:
+                found = group
+            while isinstance(found, BaseExceptionGroup):
+                found = found.exceptions[0]
+            if found is not None and not isinstance(found, LogUnavailableError):
+                assert isinstance(found, LogDamagedError), found
+                return str(found)
             await asyncio.sleep(0.1)
 
 
