@@ -1,5 +1,6 @@
 """The Kafka broker of a test run: one node, started when the first test asks for it, stopped with the run."""
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -15,7 +16,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicPlan
 from splitgauge.eventlog.partitions import Layout, layout
 
-__all__ = ["LIBS", "OpenLog", "broker", "forget", "fresh_settings", "plan", "stop_broker"]
+__all__ = ["LIBS", "OpenLog", "broker", "delete", "forget", "fresh_settings", "plan", "stop_broker"]
 
 LIBS = Path(__file__).parents[1] / ".kafka" / "libs"
 OpenLog = Callable[[KafkaSettings], Awaitable[KafkaEventLog]]
@@ -53,6 +54,20 @@ def fresh_settings(cluster: KafkaCluster | None = None, **settings: object) -> K
 def plan(partitions: Layout | None = None, *, replication: int = 1, min_isr: int = 1) -> TopicPlan:
     """The embedded layout with 4 partitions of observations, unless another is given."""
     return TopicPlan(partitions or layout(4), replication=replication, min_isr=min_isr)
+
+
+async def delete(settings: KafkaSettings, topic: str) -> None:
+    """One of our topics, behind our back; gone when it returns."""
+    name = settings.topic(topic)
+    admin = AIOKafkaAdminClient(**settings.client())
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+        async with asyncio.timeout(60):
+            while name in {there["topic"] for there in await admin.describe_topics()}:  # noqa: ASYNC110 - Kafka has no event for it
+                await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
 
 
 async def forget(settings: KafkaSettings, topic: str) -> None:

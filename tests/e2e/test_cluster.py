@@ -9,6 +9,7 @@ from cluster_harness import Cluster
 from kafka_broker import fresh_settings
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
 from postgres_server import PostgresServer
+from splitgauge.schemas.topics import OBSERVATIONS
 
 ROLES = ("router", "console", "aggregator", "tables", "analyzer")
 
@@ -19,7 +20,7 @@ async def test_a_cluster_decides_as_the_plain_fold_says(
     tmp_path: Path, postgres: PostgresServer, *, together: bool
 ) -> None:
     processes = {"all": ROLES} if together else {role: (role,) for role in ROLES}
-    router, console = ("all", "all") if together else ("router", "console")
+    router, console, fold = ("all",) * 3 if together else ("router", "console", "aggregator")
     kafka, database = fresh_settings(), await postgres.make_database()
     application = Application(1)
     async with Endpoints.running(1) as endpoints, Cluster.running(tmp_path, kafka, database, processes) as cluster:
@@ -31,5 +32,7 @@ async def test_a_cluster_decides_as_the_plain_fold_says(
         afterwards = await application.send(cluster.up[router], 60)
         await until(cluster.folded, what="everything is folded", every_s=0.3)
         await cluster.expect_sound()
+        reading = (await cluster.up[fold].get("/readyz"))["parts"]["log"]
     answered = Counter((answer.workload, answer.model) for answer in afterwards)
     assert answered.keys() == {("main", "good"), ("side", "poor")}
+    assert OBSERVATIONS.name in {member["topic"] for member in reading["members"]}

@@ -69,7 +69,7 @@ async def _started(
     settings: ClusterSettings, log: KafkaEventLog, background: Mapping[Role, Work], stack: AsyncExitStack
 ) -> ASGIApp:
     """All roles, each to be stopped by the stack before those that were started earlier."""
-    parts: dict[str, Part] = {}
+    parts: dict[str, Part] = {"log": lambda: {"ready": True, **log.status()}}
     for role, work in background.items():
         kept = KeptRole(role, work, log, settings)
         parts[role.value] = kept.status

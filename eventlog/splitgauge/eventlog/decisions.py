@@ -7,7 +7,8 @@ Owns the I/O around `splitgauge.experiments`: what a decision means and whether 
 import asyncio
 from collections.abc import Callable
 
-from splitgauge.eventlog.port import EventLog, Record
+from splitgauge.eventlog.believed_bounds import believed_bounds
+from splitgauge.eventlog.port import Bounds, EventLog, Record
 from splitgauge.experiments.history import DecisionHistory, Judged, chain
 from splitgauge.experiments.lifecycle import apply
 from splitgauge.experiments.state import Registry
@@ -44,7 +45,7 @@ class DecisionLog:
 
     async def catch_up(self) -> Registry:
         """Read to the present end. Raises: UnknownRulesError, LogDamagedError, LogUnavailableError."""
-        end = (await self._log.bounds(DECISIONS.name))[0].end
+        end = (await believed_bounds(self._bounds, read=self.history.end)).end
         if end < self.history.end:
             raise _another_log(end)
         while self.history.end < end:
@@ -52,6 +53,9 @@ class DecisionLog:
                 records = await self._log.read(DECISIONS.name, 0, self.history.end)
                 await self._take([(record.offset, record.value) for record in records])
         return self.registry
+
+    async def _bounds(self) -> Bounds:
+        return (await self._log.bounds(DECISIONS.name))[0]
 
     async def follow(self) -> None:
         """Stay up to date until cancelled. Raises: as `catch_up`."""

@@ -65,10 +65,13 @@ class KafkaEventLog:
         return dict(self._layout)
 
     def status(self) -> dict[str, object]:
-        """For operators: what waits to be written, and how long ago each consumer last polled."""
+        """For operators: what waits to be written, and how long ago each consumer last polled, and the longest."""
         n_bytes, n_records = self._writer.waiting
+        reading: list[Follower | KafkaMember] = [*self._followers, *self._members]
         return {
-            "unacknowledged": {"events": n_records, "bytes": n_bytes},
+            "unacknowledged_events": n_records,
+            "unacknowledged_bytes": n_bytes,
+            "last_poll_s": max((each.last_poll_s for each in reading), default=0.0),
             "followers": [follower.status() for follower in self._followers],
             "members": [member.status() for member in self._members],
         }

@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
 from splitgauge.eventlog.kafka_errors import mapped
-from splitgauge.eventlog.port import StoredRecord
+from splitgauge.eventlog.port import Bounds, StoredRecord
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.topics import TOPICS, Retention
 
-__all__ = ["check_complete", "damaged", "heard_ago_s", "is_gapless", "poll", "start", "stop", "stored"]
+__all__ = ["bounds_of", "check_complete", "damaged", "heard_ago_s", "is_gapless", "poll", "start", "stop", "stored"]
 
 _STOP_S = 10.0
 _ending: set[asyncio.Task[None]] = set()
@@ -67,6 +67,12 @@ async def poll(
         if task is None or task.cancelling():
             raise
         raise ConsumerStoppedError from exc
+
+
+async def bounds_of(consumer: AIOKafkaConsumer, place: TopicPartition) -> Bounds:
+    """Raises: as aiokafka does."""
+    starts, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
+    return Bounds(starts[place], ends[place])
 
 
 def heard_ago_s(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], *, since: float) -> float:

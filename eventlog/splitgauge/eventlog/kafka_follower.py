@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError, OffsetOutOfRangeError
 
 from splitgauge.eventlog import kafka_consumer
+from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.port import StoredRecord
@@ -51,12 +53,17 @@ class Follower:
         finally:
             await self._leave()
 
+    @property
+    def last_poll_s(self) -> float:
+        """Since the last poll came back; an idle one does so every second."""
+        return round(time.monotonic() - self._polled, 3)
+
     def status(self) -> dict[str, object]:
         """For operators."""
         return {
             "topic": self._topic,
-            "positions": dict(self._positions),
-            "last_poll_s": round(time.monotonic() - self._polled, 3),
+            "positions": {str(partition): position for partition, position in self._positions.items()},
+            "last_poll_s": self.last_poll_s,
             "restarts": self.restarts,
         }
 
@@ -160,22 +167,21 @@ class Follower:
 
         Raises: LogDamagedError where events are passed over that have to be there, or where the log has lost its end.
         """
-        places = [self._place(partition) for partition in self._positions]
-        with mapped(self._topic):
-            starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        for place in places:
-            position, start, end = self._positions[place.partition], starts[place], ends[place]
+        for partition, position in list(self._positions.items()):
+            place = self._place(partition)
+            with mapped(self._topic):
+                start, end = await believed_bounds(partial(kafka_consumer.bounds_of, consumer, place), read=position)
             if position > end:
                 raise kafka_consumer.damaged(
-                    self._topic, place.partition, end, f"events up to {position} were read, and the log ends here"
+                    self._topic, partition, end, f"events up to {position} were read, and the log ends here"
                 ) from error
             if position < start:
-                if place.partition in self._begun and kafka_consumer.is_gapless(self._topic):
+                if partition in self._begun and kafka_consumer.is_gapless(self._topic):
                     raise kafka_consumer.damaged(
-                        self._topic, place.partition, position, f"the events below {start} are gone"
+                        self._topic, partition, position, f"the events below {start} are gone"
                     ) from error
-                self._positions[place.partition] = start
-                consumer.seek(place, start)
+                self._positions[partition] = start
+            consumer.seek(place, self._positions[partition])
 
     def _place(self, partition: int) -> TopicPartition:
         return TopicPartition(self._settings.topic(self._topic), partition)

@@ -11,11 +11,13 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 
 from splitgauge.eventlog import kafka_consumer
+from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.port import StoredRecord
@@ -60,13 +62,18 @@ class KafkaMember(ConsumerRebalanceListener):
     def partitions(self) -> frozenset[int]:
         return frozenset(self._owned)
 
+    @property
+    def last_poll_s(self) -> float:
+        """Since the last poll came back; an idle one does so every second."""
+        return round(time.monotonic() - self._polled, 3)
+
     def status(self) -> dict[str, object]:
         """For operators."""
         return {
             "topic": self._topic,
             "group": self._group,
             "partitions": sorted(self._owned),
-            "last_poll_s": round(time.monotonic() - self._polled, 3),
+            "last_poll_s": self.last_poll_s,
             "restarts": self.restarts,
         }
 
@@ -251,8 +258,9 @@ class KafkaMember(ConsumerRebalanceListener):
         """
         if self._consumer is None:
             return
+        ask = partial(kafka_consumer.bounds_of, self._consumer, place)
         with mapped(self._topic):
-            end = (await self._consumer.end_offsets([place]))[place]
+            end = (await believed_bounds(ask, read=ownership.position)).end
         if end < ownership.position:
             what = f"events up to {ownership.position} were read, and the log ends here"
             raise kafka_consumer.damaged(self._topic, place.partition, end, what)

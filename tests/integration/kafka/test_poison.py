@@ -1,5 +1,6 @@
 """Records that nobody can use, in every topic, written past Splitgauge: each is put aside, and everything goes on."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,11 +9,18 @@ from aiokafka import AIOKafkaProducer
 
 from archived_log import expect_archived
 from cluster_harness import Cluster
-from kafka_broker import fresh_settings
+from fold_stories import Decisions, assignment
+from kafka_broker import OpenLog, delete, fresh_settings, plan
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
 from plain_fold import events_in
 from postgres_server import PostgresServer
+from splitgauge.cluster.role import Role
+from splitgauge.cluster.roles import BACKGROUND, KeptRole
+from splitgauge.cluster.settings import ClusterSettings
 from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_topics import init_topics
+from splitgauge.eventlog.port import Record
+from splitgauge.router.settings import RouterSettings
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.topics import (
     ANALYSES,
@@ -115,3 +123,44 @@ async def test_poison_in_every_topic_is_put_aside_and_everything_goes_on(
         await until(cluster.folded, what="everything is folded", every_s=0.3)
         await cluster.expect_sound(buried=buried, named={place for place in buried if place[0] == ANALYSES.name})
         await expect_archived(cluster.log, database)
+
+
+@pytest.mark.timeout(300)
+async def test_a_fold_whose_dead_letters_cannot_be_written_stops_says_so_and_skips_nothing(
+    tmp_path: Path, postgres: PostgresServer, open_log: OpenLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = fresh_settings(append_timeout_s=1.0)
+    log = await open_log(kafka)
+    settings = ClusterSettings(
+        frozenset({Role.AGGREGATOR}), kafka, RouterSettings(tmp_path), "a1", postgres=await postgres.make_database()
+    )
+    decisions = Decisions()
+    decisions.start("exp")
+    await log.append(DECISIONS.name, [Record(value, b"exp") for value in decisions.values])
+    seen = assignment("r1", "u1", experiment="exp", decisions_offset=decisions.end)
+    await log.append(OBSERVATIONS.name, [Record(b"no observation", b"unit", 0), Record(seen, b"unit", 0)])
+    await delete(kafka, DEAD_LETTERS.name)
+
+    kept = KeptRole(Role.AGGREGATOR, BACKGROUND[Role.AGGREGATOR](), log, settings)
+    running = asyncio.create_task(kept.run())
+
+    async def said() -> bool:
+        return DEAD_LETTERS.name in str(kept.status().get("reason"))
+
+    async def ready() -> bool:
+        return kept.status()["ready"] is True
+
+    try:
+        await until(said, what="it says what stops it")
+        assert kept.status()["ready"] is False
+        assert "aggregator stopped" in caplog.text
+        assert await events_in(log, PARTIALS.name) == []
+
+        await init_topics(kafka, plan())
+        await until(ready, what="it goes on")
+        assert kept.status()["positions"] == {"0": 2, "1": 0, "2": 0, "3": 0}
+        letters = [decode(record.value)["data"] for record in await events_in(log, DEAD_LETTERS.name)]
+        assert {(one["topic"], one["partition"], one["offset"]) for one in letters} == {(OBSERVATIONS.name, 0, 0)}
+    finally:
+        running.cancel()
+        await asyncio.wait([running])

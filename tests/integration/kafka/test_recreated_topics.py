@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from fold_stories import Decisions, assignment, outcome
-from kafka_broker import OpenLog, fresh_settings, plan
+from kafka_broker import OpenLog, delete, fresh_settings, plan
 from pipeline_harness import until
 from postgres_server import PostgresServer
 from splitgauge.aggregator.fold_group import FoldGroup
 from splitgauge.aggregator.partition_fold import checkpoint_owner
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
+from splitgauge.eventlog import believed_bounds
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
@@ -54,17 +54,7 @@ class World:
 
     async def make_again(self, topic: str) -> None:
         """Delete it, and let `splitgauge init` make what is missing."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.bootstrap)
-        await admin.start()
-        try:
-            await admin.delete_topics([self.settings.topic(topic)])
-
-            async def gone() -> bool:
-                return self.settings.topic(topic) not in {there["topic"] for there in await admin.describe_topics()}
-
-            await until(gone, what=f"{topic} is gone")
-        finally:
-            await admin.close()
+        await delete(self.settings, topic)
         await init_topics(self.settings, plan())
 
     async def fold(self) -> None:
@@ -81,7 +71,8 @@ class World:
 
 
 @pytest.fixture
-async def world(postgres: PostgresServer, open_log: OpenLog) -> AsyncIterator[World]:
+async def world(postgres: PostgresServer, open_log: OpenLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(believed_bounds, "LOST_AFTER_S", 1.0)
     settings = fresh_settings(metadata_age_s=0.5)
     checkpoints = await PostgresCheckpoints.open(await postgres.make_database())
     world = World(settings, await open_log(settings), checkpoints)

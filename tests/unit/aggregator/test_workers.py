@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fold_stories import START, Decisions, Stored, assignment, outcome, report, stored
-from splitgauge.aggregator import partition_worker
 from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import LAST, Pace, Surroundings, mark_of
 from splitgauge.aggregator.publisher import Publication, Publisher
@@ -15,6 +14,7 @@ from splitgauge.aggregator.table_events import partial_key, read_table_event, ta
 from splitgauge.aggregator.tables import window_of
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
+from splitgauge.eventlog import believed_bounds
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record, StoredRecord
@@ -268,7 +268,7 @@ async def test_decisions_that_the_log_does_not_have_stop_the_worker_loudly() -> 
 async def test_another_log_than_was_folded_stops_the_worker_loudly(
     world: World, events: list[bytes], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partition_worker, "LOST_AFTER_S", 0.0)
+    monkeypatch.setattr(believed_bounds, "LOST_AFTER_S", 0.0)
     await world.write({0: events})
     ahead = PartitionFold(0)
     ahead.fold(stored(EVENTS[0]), world.decisions.history)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold, checkpoint_owner
 from splitgauge.aggregator.publisher import Publication, Publisher
 from splitgauge.aggregator.table_events import partial_key, table_event
+from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.checkpoints import Checkpoints
 from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.decisions import DecisionLog
@@ -25,10 +26,6 @@ from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
 __all__ = ["LAST", "Pace", "PartitionWorker", "Source", "Surroundings", "mark_of"]
 
 _BATCH = 500
-LOST_AFTER_S = 10.0
-"""An end before what was folded is believed when it has stayed there for so long: of several brokers, one that leads no
-more and has not heard of it yet answers with an end of before. Longer than brokers take to notice (9 s)."""
-_LOOK_AGAIN_S = 0.5
 LAST = b"last"
 """The row of a checkpoint that tells the last event folded."""
 
@@ -164,7 +161,7 @@ class PartitionWorker:
     async def _expect_same_log(self) -> Bounds:
         """The partition's bounds, where it still has the events that were folded. One that has lost its end, or was
         made again, would have its next events passed over, or folded onto those of another log."""
-        bounds = await self._bounds()
+        bounds = await believed_bounds(self._bounds, read=self._fold.position)
         if self._fold.position > bounds.end:
             raise self._another_log(
                 bounds.end, f"the events below {self._fold.position} were folded, and the log ends at {bounds.end}"
@@ -177,14 +174,7 @@ class PartitionWorker:
         return bounds
 
     async def _bounds(self) -> Bounds:
-        """Once the end is not before what was folded, or has stayed there."""
-        clock = asyncio.get_running_loop().time
-        give_up = clock() + LOST_AFTER_S
-        while True:
-            bounds = (await self._around.log.bounds(OBSERVATIONS.name))[self.partition]
-            if self._fold.position <= bounds.end or clock() >= give_up:
-                return bounds
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        return (await self._around.log.bounds(OBSERVATIONS.name))[self.partition]
 
     def _another_log(self, offset: int, what: str) -> LogDamagedError:
         return LogDamagedError(
