@@ -194,7 +194,7 @@ async def take_over(log: Tail, checkpoints: Timed, units: int, changed: int) -> 
     await append(log, observations(chosen[:1], METRICS, first_request=units))
     begun, cpu = time.perf_counter(), time.process_time()
     async with worker(log, checkpoints) as (folds, stalls):
-        while folds.positions.get(0, first) <= first:  # noqa: ASYNC110 - nobody tells
+        while folds.positions.get(0, first) <= first:  # noqa: ASYNC110 - only asking shows it: no event
             await asyncio.sleep(0.001)
         took_s, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
         print("a worker that has nothing yet")
@@ -209,7 +209,7 @@ async def take_over(log: Tail, checkpoints: Timed, units: int, changed: int) -> 
         for start in range(0, len(events), BATCH):
             await append(log, events[start : start + BATCH])
             await asyncio.sleep(0)
-        while checkpoints.saves[-1].position < log.end:  # noqa: ASYNC110 - nobody tells
+        while checkpoints.saves[-1].position < log.end:  # noqa: ASYNC110 - only asking shows it: no event
             await asyncio.sleep(0.01)
         took_s = time.perf_counter() - begun
     longest = max(checkpoints.saves[saves:], key=lambda save: save.seconds)

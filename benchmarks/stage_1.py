@@ -279,7 +279,7 @@ async def worked(place: Place) -> Took:
         group = FoldGroup(Surroundings(log, checkpoints, known, lambda: START_US, "b"))
         clock = _Clock()
         working = asyncio.create_task(group.run())
-        while sum(group.positions.values()) < events and not working.done():  # noqa: ASYNC110 - nobody tells it
+        while sum(group.positions.values()) < events and not working.done():  # noqa: ASYNC110 - only asking shows it: no event
             await asyncio.sleep(0.05)
         took = clock.took(events)
         working.cancel()

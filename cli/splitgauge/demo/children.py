@@ -86,12 +86,16 @@ class Child:
 
     def failure(self) -> UpstreamError:
         """What to say where it ended by itself, with the last that it wrote."""
-        written = self._output.read_text(encoding="utf-8", errors="replace").strip()
-        last = "\n".join(written.splitlines()[-20:])
+        last = self.last_words()
         return UpstreamError(
             f"{self.name} ended with status {self._process.returncode}" + (f":\n{last}" if last else ""),
             where="splitgauge demo",
         )
+
+    def last_words(self) -> str:
+        """Of its standard error, the last lines."""
+        written = self._output.read_text(encoding="utf-8", errors="replace").strip()
+        return "\n".join(written.splitlines()[-20:])
 
     async def stop(self) -> None:
         """Let go of the leash, wait for its end, kill it where that does not help."""
@@ -116,6 +120,8 @@ class Children:
     async def ending_together(self) -> AsyncGenerator[None]:
         """Those that are started within the block end with it; those that were there before run on.
 
+        Where the block fails, what they have written to their standard errors goes to ours: their files go with them.
+
         Raises: UpstreamError naming the child that ended, where that is why the block failed.
         """
         before = len(self._running)
@@ -126,6 +132,9 @@ class Children:
             ended = next((child for child in self._running if child.ended), None)
             if ended is not None:
                 raise ended.failure() from exc
+            for child in self._running[before:]:
+                if words := child.last_words():
+                    sys.stderr.write(f"{child.name} has written:\n{words}\n")
             raise
         finally:
             await asyncio.gather(*(child.stop() for child in self._running[before:]))

@@ -68,7 +68,7 @@ async def _until_archived(log: EventLog, address: str) -> None:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             for (topic, at), end in ends.items():
-                while (await archive.bounds(topic))[at].end < end:  # noqa: ASYNC110 - another process fills it
+                while (await archive.bounds(topic))[at].end < end:  # noqa: ASYNC110 - only asking shows it: no event
                     await asyncio.sleep(_ARCHIVE_POLL_S)
     except TimeoutError as exc:
         raise UpstreamError(f"has not what the log has {_PATIENCE_S:g} s later", where="archive") from exc

@@ -122,7 +122,7 @@ class _Connection(HttpToolsProtocol):
         self._asked = 0
         """Requests of which something has come, and that are not answered."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn narrows it alike
         super().connection_made(transport)
         self._connections.made(self)
 
