@@ -6,7 +6,7 @@ from pydantic import Field
 
 from splitgauge.schemas.decision import RULES
 from splitgauge.schemas.goal import Engine
-from splitgauge.schemas.model import EventData, Instant
+from splitgauge.schemas.model import BigInteger, EventData, Instant
 from splitgauge.schemas.tables import FOLD_VERSION
 
 __all__ = [
@@ -135,7 +135,7 @@ class Comparison(EventData):
     credible_upper: float | None = None
     expected_loss: float | None = Field(description="of choosing the challenger, in the metric's unit")
     expected_loss_of_staying: float | None = None
-    units_needed: int | None = Field(
+    units_needed: BigInteger | None = Field(
         default=None, description="more units, both arms together, for a conclusive result"
     )
     units: int = Field(default=0, description="analysed units of the challenger that have the metric")
@@ -236,8 +236,10 @@ class Verdict(EventData):
     winner: str = "inconclusive"
     reason: str
     proposal: Proposal | None = None
-    units_needed: int | None = Field(default=None, description="more units that a conclusive result still needs")
-    jobs_needed: int | None = Field(default=None, description="the same in requests, at the requests a unit has made")
+    units_needed: BigInteger | None = Field(default=None, description="more units that a conclusive result still needs")
+    jobs_needed: BigInteger | None = Field(
+        default=None, description="the same in requests, at the requests a unit has made"
+    )
     promotable: str | None = Field(
         default=None,
         description="who would be promoted by step 8 with the minimum duration waived (a person's promotion)",

@@ -1,5 +1,6 @@
 """Results as JSON: exact numbers from a window and a look."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ from splitgauge.experiments.commands import (
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.experiments.state import ExperimentState
-from splitgauge.schemas.analysis import AnalysisData
-from splitgauge.schemas.codec import encode
+from splitgauge.schemas.analysis import AnalysisData, Comparison
+from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.decision import Actor, DecisionData
 from splitgauge.schemas.envelope import wrap
 from splitgauge.schemas.errors import ConflictError, LogDamagedError
@@ -279,3 +280,23 @@ class TestReadings:
         readings.take_analysis(2, 7, self.event(look().data.model_dump(mode="json"), "splitgauge.analysis.v1"))
         assert (readings.places_of_looks("e1").partition, list(readings.places_of_looks("e1").offsets)) == (2, [7])
         assert (readings.analyses_read(2), readings.analyses_read(0)) == (8, 0)
+
+
+def test_numbers_beyond_what_json_readers_hold_are_text(history: DecisionHistory) -> None:
+    # The same rate in both arms but for the last bit of a float: the difference would take as many units as this.
+    units = 10**40
+    comparison = {name: None for name, field in Comparison.model_fields.items() if field.is_required()}
+    named = {"variant": "challenger", "against": "baseline", "metric": "correct", "role": "goal"}
+    seen = look(units_needed=str(units), jobs_needed=units)
+    data = AnalysisData.model_validate(
+        {**seen.data.model_dump(), "comparisons": [{**comparison, **named, "units_needed": units}]}
+    )
+    totals = {"baseline": {"jobs": 2000, "output_tokens": str(2**64)}}
+
+    shown = decode(
+        encode(results_json(experiment(history), window(totals=totals), dataclasses.replace(seen, data=data)))
+    )
+
+    assert shown["verdict"]["units_needed"] == shown["comparisons"][0]["units_needed"] == str(units)
+    assert shown["verdict"]["jobs_needed"] == str(units)
+    assert shown["variants"][0]["total_tokens"] == str(2**64)

@@ -64,6 +64,7 @@ def _variant(name: str, percent: float, *, window: WindowData | None, look: Acce
     totals = (window.totals.get(name) if window is not None else None) or VariantTotals()
     cells = [epoch[name] for epoch in window.epochs.values() if name in epoch] if window is not None else []
     numbers = look.data.variants.get(name) if look is not None else None
+    exact = totals.model_dump(mode="json")
     return {
         "name": name,
         "traffic_percent": percent,
@@ -71,13 +72,13 @@ def _variant(name: str, percent: float, *, window: WindowData | None, look: Acce
         "avg_latency_ms": _ratio(totals.latency_ms, totals.answered * _MICRO),
         "latency_ms": _quantiles(numbers),
         "success_rate": _success_percent(totals),
-        "total_tokens": totals.output_tokens,
+        "total_tokens": exact["output_tokens"],
         "cost": totals.cost / _PICO,
         "throughput": _throughput(totals),
         "units": sum(cell.units for cell in cells),
-        "input_tokens": totals.input_tokens,
-        "cached_input_tokens": totals.cached_input_tokens,
-        "output_tokens": totals.output_tokens,
+        "input_tokens": exact["input_tokens"],
+        "cached_input_tokens": exact["cached_input_tokens"],
+        "output_tokens": exact["output_tokens"],
         "avg_ttft_ms": _ratio(totals.ttft_ms, totals.ttft_count * _MICRO),
         "answered": totals.answered,
         "missing": totals.missing,
