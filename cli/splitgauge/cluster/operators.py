@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 
 from splitgauge.console.answers import render_errors
+from splitgauge.console.last_answer import ASGIApp
 from splitgauge.console.operators import Part, operator_routes
-from splitgauge.standalone.application import ASGIApp
 
 __all__ = ["operators_app"]
 

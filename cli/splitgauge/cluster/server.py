@@ -17,12 +17,13 @@ from splitgauge.cluster.operators import operators_app
 from splitgauge.cluster.role import Role
 from splitgauge.cluster.roles import BACKGROUND, KeptRole, Work
 from splitgauge.cluster.settings import ClusterSettings
+from splitgauge.console.last_answer import ASGIApp
 from splitgauge.console.operators import Part
 from splitgauge.console.service import Console, ConsoleSettings
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.router.service import Router
-from splitgauge.standalone.application import ASGIApp, application
+from splitgauge.standalone.application import application
 from splitgauge.standalone.listening import bound, serve
 
 __all__ = ["run"]

@@ -16,9 +16,13 @@ import asyncio
 import logging
 import socket
 
+import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from splitgauge.schemas.errors import MalformedError
+from splitgauge.schemas.problem import CONTENT_TYPE, problem_of
 
 __all__ = ["Connections"]
 
@@ -143,6 +147,14 @@ class _Connection(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(IDLE_S, self.timeout_keep_alive_handler)
         elif self.answering and not self.cycle.response_started:
             self.cycle.keep_alive = False
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn has logged it
+        """Of what is no HTTP, and reaches no application."""
+        error = MalformedError("this is no HTTP/1.1 request", where="request")
+        body = orjson.dumps(problem_of(error))
+        head = f"content-type: {CONTENT_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head.encode() + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._asked += 1

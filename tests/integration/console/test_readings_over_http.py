@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from console_harness import Api
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.codec import encode
@@ -62,6 +64,23 @@ async def test_window_and_look_reach_the_results_and_the_winner_is_promoted(acti
     await eventually(winner, ("challenger", "look-1", 3))
     promoted = await active.post("/ab-tests/e1/promote")
     assert (promoted.status, promoted.body["winner"]) == (200, "challenger")
+
+
+async def test_a_reading_that_ends_for_an_unforeseen_reason_makes_the_console_unready(
+    active: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ailing(_value: bytes) -> None:
+        raise KeyError("totals")
+
+    monkeypatch.setattr(active.console.readings, "take_window", ailing)
+    await append(active, WINDOWS.name, "splitgauge.window.v1", {"experiment_id": "e1"})
+
+    async def reason() -> object:
+        status = active.console.status()
+        return status["ready"], status.get("reason")
+
+    await eventually(reason, (False, "it has failed: KeyError('totals')"))
+    assert [record.message for record in caplog.records] == ["console _follow_windows has failed"]
 
 
 async def test_analyses_are_listed_without_forks(active: Api) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from splitgauge.console.last_answer import LastAnswer
 from splitgauge.console.representation import subject_json
 from splitgauge.experiments.state import ExperimentState, WorkloadState
-from splitgauge.schemas.errors import ContractError, SplitgaugeError, UnknownSubjectError
+from splitgauge.schemas.errors import ContractError, MalformedError, SplitgaugeError, UnknownSubjectError
 from splitgauge.schemas.problem import CONTENT_TYPE, problem_of
 from splitgauge.schemas.validation import InvalidError
 
@@ -30,7 +32,7 @@ def answer(subject: WorkloadState | ExperimentState, *, created_at: str | None =
 
 
 def render_errors(app: FastAPI) -> None:
-    """Every error that the application raises, and every one that the framework finds, as a problem document."""
+    """Every error, the application's, the framework's and what nobody foresaw, as a problem document."""
 
     async def of_ours(_request: Request, error: Exception) -> Response:
         if not isinstance(error, SplitgaugeError):
@@ -42,8 +44,13 @@ def render_errors(app: FastAPI) -> None:
             raise error
         return _problem(_translated(request, error), error.headers)
 
+    async def of_nobody(_request: Request, _error: Exception) -> Response:
+        return _problem(MalformedError("the caller left before the request was whole", where="body"))
+
     app.add_exception_handler(SplitgaugeError, of_ours)
     app.add_exception_handler(HTTPException, of_framework)
+    app.add_exception_handler(ClientDisconnect, of_nobody)
+    app.add_middleware(LastAnswer)
 
 
 def _problem(error: SplitgaugeError, headers: Any = None) -> Response:  # noqa: ANN401 - a mapping or nothing

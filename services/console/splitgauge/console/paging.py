@@ -11,6 +11,8 @@ __all__ = ["PAGE_PARAMETERS", "page_json", "query_integer"]
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
+_DIGITS = 16
+"""Of the largest number that is taken anywhere; of thousands of them Python makes no number."""
 
 _Item = TypeVar("_Item")
 
@@ -36,7 +38,7 @@ def query_integer(request: Request, name: str, *, default: int, least: int, most
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not text.isdecimal() or not least <= int(text) <= most:
+    if not text.isdecimal() or len(text) > _DIGITS or not least <= int(text) <= most:
         raise ContractError(
             f"{text!r} is no number from {least} to {most}", where=f"query {name}", remedy="Correct it or leave it out"
         )

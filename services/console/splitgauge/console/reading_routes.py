@@ -15,7 +15,7 @@ from splitgauge.eventlog.port import EventLog
 from splitgauge.experiments.commands import find_experiment
 from splitgauge.experiments.state import ExperimentState, Registry, Status
 from splitgauge.schemas.envelope import parse
-from splitgauge.schemas.errors import ContractError
+from splitgauge.schemas.errors import ContractError, LogDamagedError
 from splitgauge.schemas.topics import ANALYSES
 
 __all__ = ["reading_routes"]
@@ -88,6 +88,12 @@ def _listed(registry: Registry, request: Request) -> list[ExperimentState]:
 
 
 async def _look(log: EventLog, partition: int, offset: int) -> dict[str, Any]:
-    [record] = await log.read(ANALYSES.name, partition, offset, limit=1)
-    event = parse(record.value)
+    records = await log.read(ANALYSES.name, partition, offset, limit=1)
+    if not records:
+        raise LogDamagedError(
+            "an analysis that was read is not there any more",
+            where=f"{ANALYSES.name}/{partition}/{offset}",
+            remedy="Restore the topic from the archive, and start the console again",
+        )
+    event = parse(records[0].value)
     return {"offset": offset, "id": event.id, "time": event.time, **event.data}

@@ -20,6 +20,9 @@ MAX_BODY_BYTES = 1_048_576
 
 MAX_KEY_LENGTH = 255
 
+_REVISION_DIGITS = 16
+"""More have no revision, and thousands of them are no number to Python."""
+
 _Model = TypeVar("_Model")
 
 
@@ -62,7 +65,7 @@ def _revision(header: str | None) -> int | None:
     if header is None or header.strip() == "*":
         return None
     tag = header.strip().removeprefix('"').removesuffix('"')
-    if not tag.isdecimal():
+    if not tag.isdecimal() or len(tag) > _REVISION_DIGITS:
         raise StaleRevisionError(
             f"no revision has the ETag {header}", where="If-Match", remedy="Send the ETag of the last answer"
         )

@@ -4,6 +4,7 @@ Owns starting, stopping and readiness; everything it knows is read from the log 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,10 +23,12 @@ from splitgauge.console.workload_routes import workload_routes
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.port import EventLog
 from splitgauge.schemas.envelope import SOURCES
-from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError, SplitgaugeError, UnknownRulesError
+from splitgauge.schemas.errors import LogUnavailableError, SplitgaugeError
 from splitgauge.schemas.topics import ANALYSES, WINDOWS
 
 __all__ = ["Console", "ConsoleSettings"]
+
+_logger = logging.getLogger(__name__)
 
 RETRY_S = 0.25
 """After the log could not be read."""
@@ -66,7 +69,7 @@ class Console:
         self._log = log
         self._parts: dict[str, Part] = {**(parts or {}), "console": self.status}
         self._tasks: list[asyncio.Task[None]] = []
-        self._failure: SplitgaugeError | None = None
+        self._failure: str | None = None
         self._decided = False
         self.decisions = DecisionLog(log, source=SOURCES["console"], instance=settings.instance)
         self.readings = Readings()
@@ -81,7 +84,9 @@ class Console:
         await self.decisions.catch_up()
         self._decided = True
         for follow in (self.decisions.follow, self._follow_windows, self._follow_analyses):
-            self._tasks.append(asyncio.create_task(self._keep(follow), name=f"console {follow.__name__}"))
+            task = asyncio.create_task(self._keep(follow), name=f"console {follow.__name__}")
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
 
     async def stop(self) -> None:
         """Stop following. The application answers no longer with anything new."""
@@ -97,7 +102,7 @@ class Console:
             "decisions_offset": self.decisions.history.end,
         }
         if self._failure is not None:
-            status["reason"] = str(self._failure)
+            status["reason"] = self._failure
         return status
 
     async def _keep(self, follow: Callable[[], Awaitable[None]]) -> None:
@@ -106,9 +111,15 @@ class Console:
                 await follow()
             except LogUnavailableError:
                 await asyncio.sleep(RETRY_S)
-            except (LogDamagedError, UnknownRulesError) as exc:
-                self._failure = exc
+            except SplitgaugeError as exc:
+                self._failure = str(exc)
                 return
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """What nobody foresaw ends no reading in silence."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = f"it has failed: {error!r}"
+            _logger.error("%s has failed", task.get_name(), exc_info=error)
 
     async def _follow_windows(self) -> None:
         bounds = await self._log.bounds(WINDOWS.name)
