@@ -74,6 +74,7 @@ async def cluster_stage(seed: int, say: Say) -> AsyncGenerator[Stage]:
                         "log": f"SPLITGAUGE_KAFKA_BOOTSTRAP={bootstrap} splitgauge tail decisions",
                         "archive": f"splitgauge tail decisions --data '{postgres}'",
                     },
+                    processes=clients,
                     console=clients["console"],
                     routers=tuple(clients[name] for name, role in _PROCESSES.items() if role == "router"),
                     models=models,
@@ -113,7 +114,7 @@ async def _roles(children: Children, environment: Mapping[str, str], say: Say) -
         ]
         clients: dict[str, Client] = {}
         for child in started:
-            clients[child.name] = await stack.enter_async_context(answering(child))
+            clients[child.name] = await stack.enter_async_context(answering(child, children))
             say(f"{child.name} is up at {clients[child.name].url}")
         yield clients
 

@@ -17,13 +17,14 @@ async def embedded_stage(seed: int, say: Say) -> AsyncGenerator[Stage]:
         endpoints = await start_models(children, seed)
         up = await children.start("splitgauge", CLI, "up", "--data", str(data), "--port", "0")
         models = await models_of(endpoints)
-        async with answering(up) as client:
+        async with answering(up, children) as client:
             say(f"Splitgauge is up at {client.url}")
             log = SqliteEventLog.open_readonly(data)
             try:
                 yield Stage(
                     name="embedded",
                     looking={"log": f"splitgauge tail decisions --data {data}"},
+                    processes={up.name: client},
                     console=client,
                     routers=(client,),
                     models=models,

@@ -18,6 +18,7 @@ import orjson
 from splitgauge.demo.children import Child, Children
 from splitgauge.demo.client import Client, Json
 from splitgauge.demo.digits import Images, ModelName
+from splitgauge.demo.readiness import expect_ready, unready_because
 from splitgauge.eventlog.port import EventLog
 from splitgauge.schemas.errors import UpstreamError
 
@@ -57,6 +58,7 @@ class Stage:
     Attributes:
         name: of the engine: `embedded` or `cluster`.
         looking: commands that show the log, by what they show.
+        processes: clients of all that run Splitgauge, by name.
         console: where experiments are defined and read, and events of applications are taken.
         routers: where requests go, in turn.
         log: to be read.
@@ -66,6 +68,7 @@ class Stage:
 
     name: str
     looking: Mapping[str, str]
+    processes: Mapping[str, Client]
     console: Client
     routers: tuple[Client, ...]
     models: Models
@@ -76,8 +79,10 @@ class Stage:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     async def watch(self) -> None:
-        """Wait for the first process that ends, which none must. Raises: UpstreamError."""
-        await self.children.watch()
+        """Wait for the first process that ends, or stays unready, which none must. Raises: UpstreamError naming it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.children.watch())
+            tasks.create_task(expect_ready(self.processes))
 
     async def replay(self, source: str) -> Json:
         """What `splitgauge replay --json` says of it as it stands. Raises: UpstreamError where it says nothing."""
@@ -116,36 +121,33 @@ async def models_of(endpoints: Child) -> Models:
 
 
 @asynccontextmanager
-async def answering(child: Child) -> AsyncGenerator[Client]:
-    """A client of a process that says where it listens, once it is ready."""
+async def answering(child: Child, children: Children) -> AsyncGenerator[Client]:
+    """A client of a process that says where it listens, once it is ready.
+
+    Raises: UpstreamError where it does not come to that, or another of the children ends meanwhile.
+    """
     said = await child.first_line()
     address = _ADDRESS.search(said)
     if address is None:
         raise UpstreamError(f"said {said!r} where its address was expected", where=child.name)
     client = Client(address[0])
     try:
-        await _until_ready(client, child)
+        await _until_ready(child.name, client, children)
         yield client
     finally:
         await client.close()
 
 
-async def _until_ready(client: Client, child: Child) -> None:
-    ended = asyncio.ensure_future(child.watch())
+async def _until_ready(name: str, client: Client, children: Children) -> None:
+    ended = asyncio.ensure_future(children.watch())
+    reason: str | None = None
     try:
         async with asyncio.timeout(_START_S):
-            while not await _is_ready(client):
+            while (reason := await unready_because(client)) is not None:
                 await asyncio.wait([ended], timeout=_POLL_S)
                 if ended.done():
                     await ended
     except TimeoutError as exc:
-        raise UpstreamError(f"{child.name} is not ready after {_START_S:g} s", where=client.url) from exc
+        raise UpstreamError(f"{name} is not ready after {_START_S:g} s: {reason}", where=client.url) from exc
     finally:
         ended.cancel()
-
-
-async def _is_ready(client: Client) -> bool:
-    try:
-        return bool((await client.readiness())["ready"])
-    except UpstreamError:
-        return False  # it says its address a moment before it listens
