@@ -93,9 +93,9 @@ async def _more(statuses: list[int], than: int) -> bool:
     return len(statuses) > than
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lonely_broker() -> Iterator[KafkaCluster]:
-    """One that hangs."""
+    """One that hangs, and dies."""
     with KafkaCluster(LIBS) as cluster:
         yield cluster
 
@@ -113,10 +113,7 @@ async def test_a_router_that_ends_without_kafka_brings_what_it_kept_when_it_star
         Endpoints.running(3) as endpoints,
         Cluster.running(tmp_path, kafka, None, {"router": ("router",)}, log_patience_s=0.25) as cluster,
     ):
-        decider = Decider(cluster.log)
-        await decider.define(workload("a", f"{endpoints.url}/good"), workload("b", f"{endpoints.url}/poor"))
-        await decider.start("e1", specification("a", "b"))
-        await until(lambda: cluster.applied("router"), what="the router has applied all decisions")
+        await _begin(cluster, endpoints)
         for end in (cluster.kill, cluster.stop):
             replies += await _ask(cluster, 20)
             process.send_signal(signal.SIGSTOP)
@@ -127,10 +124,63 @@ async def test_a_router_that_ends_without_kafka_brings_what_it_kept_when_it_star
             process.send_signal(signal.SIGCONT)
             await cluster.start("router")
             await until(lambda: _back(cluster), what="what was kept is in the log")
-        assert {status for status, _, _ in replies} == {200}
-        signer = TokenSigner(UNIT_KEY.derive("token"))
-        told = {signer.verify(token).request_id: variant for _, variant, token in replies}
-        events = [parse(record.value) for record in await events_in(cluster.log, OBSERVATIONS.name)]
+        await _expect_in_log(cluster, replies)
+
+
+@pytest.mark.timeout(300)
+async def test_a_router_that_starts_without_kafka_says_so_and_keeps_its_spool_until_kafka_comes(
+    tmp_path: Path, lonely_broker: KafkaCluster
+) -> None:
+    kafka, [node] = fresh_settings(lonely_broker), lonely_broker.nodes
+    async with (
+        Endpoints.running(4) as endpoints,
+        Cluster.running(tmp_path, kafka, None, {"router": ("router",)}, log_patience_s=0.25) as cluster,
+    ):
+        await _begin(cluster, endpoints)
+        replies = await _ask(cluster, 10)
+        await asyncio.to_thread(lonely_broker.stop_node, node, number=signal.SIGKILL)
+        replies += await _ask(cluster, 20)
+        kept = (tmp_path / "router" / SPOOL).stat().st_size
+        await cluster.kill("router")
+
+        starting = asyncio.create_task(cluster.start("router"))
+        await until(lambda: _waits(cluster), what="the router says that it waits for Kafka")
+        async with aiohttp.ClientSession(cluster.up["router"].url) as session:
+            async with session.get("/readyz") as response:
+                assert (response.status, (await response.json())["parts"]["router"]["ready"]) == (503, False)
+            async with session.post("/w/a", json={}) as response:
+                assert (response.status, response.content_type) == (503, "application/problem+json")
+                assert (await response.json())["code"] == "log-unavailable"
+        assert (tmp_path / "router" / SPOOL).stat().st_size >= kept > 0
+
+        lonely_broker.launch(node)
+        await starting
+        await until(lambda: _back(cluster), what="what was kept is in the log")
+        replies += await _ask(cluster, 10)
+        await _expect_in_log(cluster, replies)
+
+
+async def _begin(cluster: Cluster, endpoints: Endpoints) -> None:
+    """An experiment that splits every unit, applied by the router."""
+    decider = Decider(cluster.log)
+    await decider.define(workload("a", f"{endpoints.url}/good"), workload("b", f"{endpoints.url}/poor"))
+    await decider.start("e1", specification("a", "b"))
+    await until(lambda: cluster.applied("router"), what="the router has applied all decisions")
+
+
+async def _waits(cluster: Cluster) -> bool:
+    up = cluster.up["router"]
+    if up.process.returncode is not None or not up.url:
+        return False  # it is the old one still, or has not begun to answer
+    return "refused" in (await up.get("/readyz"))["parts"]["log"].get("reason", "")
+
+
+async def _expect_in_log(cluster: Cluster, replies: list[tuple[int, str | None, str]]) -> None:
+    """Every request was answered, and is in the log as it was answered."""
+    assert {status for status, _, _ in replies} == {200}
+    signer = TokenSigner(UNIT_KEY.derive("token"))
+    told = {signer.verify(token).request_id: variant for _, variant, token in replies}
+    events = [parse(record.value) for record in await events_in(cluster.log, OBSERVATIONS.name)]
     assigned = {event.data["request_id"]: event.data.get("variant") for event in events if "assignment" in event.type}
     assert assigned == told
     assert None in told.values()

@@ -41,8 +41,8 @@ def run_command(
     host: Host = None,
     port: Port = None,
 ) -> int:
-    """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C. Everything else stands in the settings:
-    `splitgauge settings` lists them."""
+    """Run some roles in this process, on Kafka and PostgreSQL, until Ctrl-C; where Kafka is away, it is waited for.
+    Everything else stands in the settings: `splitgauge settings` lists them."""
     from splitgauge.cli.settings import load
     from splitgauge.cluster.server import run
     from splitgauge.cluster.settings import ClusterSettings

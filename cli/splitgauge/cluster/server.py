@@ -1,18 +1,20 @@
 """`splitgauge run ROLE...`: connects to Kafka, starts the roles of this process, answers over HTTP, stops in order.
 
 Every process answers `/healthz` and `/readyz`; with the router the data path as well, with the console the control
-plane. Stopping goes as in one process: the listener closes, what is in flight is answered, what is queued is written,
-the other roles end, then the connections.
+plane. Where Kafka is away, `arrival` answers until it comes. Stopping goes as in one process: the listener closes, what
+is in flight is answered, what is queued is written, the other roles end, then the connections.
 """
 
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from uuid import uuid4
 
 import uvloop
 
+from splitgauge.cluster.arrival import serve_roles
 from splitgauge.cluster.operators import operators_app
 from splitgauge.cluster.role import Role
 from splitgauge.cluster.roles import BACKGROUND, KeptRole, Work
@@ -30,10 +32,10 @@ __all__ = ["run"]
 
 
 def run(settings: ClusterSettings) -> int:
-    """Until SIGINT or SIGTERM. Returns the exit status.
+    """Until SIGINT or SIGTERM; while Kafka is away it is waited for. Returns the exit status.
 
-    Raises: LogUnavailableError, UnknownSubjectError and ConflictError where Kafka or its topics are not as they have to
-        be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
+    Raises: LogUnavailableError where Kafka refuses us; UnknownSubjectError and ConflictError where its topics are not
+        as they have to be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
     """
     background = {role: BACKGROUND[role]() for role in sorted(settings.roles & BACKGROUND.keys())}
     if Role.AGGREGATOR in settings.roles:
@@ -48,11 +50,13 @@ def run(settings: ClusterSettings) -> int:
 
 async def _serve(settings: ClusterSettings, background: Mapping[Role, Work]) -> None:
     listener = bound(settings.host, settings.port)
+    about = f"{', '.join(sorted(settings.roles))} on {settings.kafka.bootstrap}"
     try:
-        async with _connected(settings) as log, AsyncExitStack() as stack:
-            app = await _started(settings, log, background, stack)
-            about = f"{', '.join(sorted(settings.roles))} on {settings.kafka.bootstrap}"
-            await serve(app, listener, shutdown_s=settings.shutdown_s, about=about)
+        await serve_roles(
+            partial(_started, settings, background),
+            settings.roles,
+            lambda app: serve(app, listener, shutdown_s=settings.shutdown_s, about=about),
+        )
     finally:
         listener.close()
 
@@ -66,10 +70,9 @@ async def _connected(settings: ClusterSettings) -> AsyncGenerator[KafkaEventLog]
         await log.close()
 
 
-async def _started(
-    settings: ClusterSettings, log: KafkaEventLog, background: Mapping[Role, Work], stack: AsyncExitStack
-) -> ASGIApp:
+async def _started(settings: ClusterSettings, background: Mapping[Role, Work], stack: AsyncExitStack) -> ASGIApp:
     """All roles, each to be stopped by the stack before those that were started earlier."""
+    log = await stack.enter_async_context(_connected(settings))
     parts: dict[str, Part] = {"log": lambda: {"ready": True, **log.status()}}
     for role, work in background.items():
         kept = KeptRole(role, work, log, settings)

@@ -10,7 +10,7 @@ from splitgauge.router.gateway import Gateway
 from splitgauge.router.refusal import refusal_of
 from splitgauge.schemas.errors import SplitgaugeError
 
-__all__ = ["application"]
+__all__ = ["application", "document"]
 
 
 def application(gateway: Gateway, console: ASGIApp) -> ASGIApp:
@@ -20,8 +20,9 @@ def application(gateway: Gateway, console: ASGIApp) -> ASGIApp:
         data_path = scope["type"] == "http" and gateway.serves(scope["path"])
         await (gateway if data_path else console)(scope, receive, send)
 
-    return LastAnswer(dispatch, document=_document)
+    return LastAnswer(dispatch, document=document)
 
 
-def _document(error: SplitgaugeError, path: str) -> dict[str, Any]:
+def document(error: SplitgaugeError, path: str) -> dict[str, Any]:
+    """What a caller at that path is told, whichever the surface."""
     return refusal_of(error, openai=path.startswith("/v1/"))

@@ -23,7 +23,9 @@ _KEEP_ALIVE_S = 75
 
 
 async def serve(app: Callable[..., Any], listener: socket.socket, *, shutdown_s: float, about: str) -> None:
-    """Answer until SIGINT or SIGTERM, then finish what is in flight. Raises: ConflictError where the address is taken.
+    """Answer until SIGINT, SIGTERM or cancelled, then finish what is in flight.
+
+    Raises: ConflictError where the address is taken.
 
     Args:
         app: an ASGI application.
@@ -58,8 +60,10 @@ async def serve(app: Callable[..., Any], listener: socket.socket, *, shutdown_s:
         await connections.open()  # before it is said: whoever reads the line may connect at once
     sys.stdout.write(f"splitgauge answers on http://{host}:{port} ({about})\n")
     sys.stdout.flush()
-    await asked.wait()
-    await connections.close(patience_s=shutdown_s)
+    try:
+        await asked.wait()
+    finally:
+        await connections.close(patience_s=shutdown_s)
 
 
 def bound(host: str, port: int) -> socket.socket:

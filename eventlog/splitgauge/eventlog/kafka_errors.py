@@ -17,7 +17,7 @@ from splitgauge.schemas.errors import (
     UnknownSubjectError,
 )
 
-__all__ = ["FOREIGN", "closed_error", "mapped", "translate"]
+__all__ = ["FOREIGN", "closed_error", "mapped", "refuses_us", "translate"]
 
 FOREIGN = (kafka.KafkaError, kafka.ConsumerStoppedError, kafka.IllegalOperation, OSError)
 """What aiokafka raises on purpose; OSError has time-outs and broken connections in it."""
@@ -38,6 +38,8 @@ _TOO_OLD = (kafka.IncompatibleBrokerVersion, kafka.UnrecognizedBrokerVersion, ka
 
 _UNTRUSTED = (ssl.SSLCertVerificationError,)
 _NO_TLS = (ssl.SSLError, ConnectionResetError)
+
+_REFUSALS = (*_FORBIDDEN, kafka.ClusterAuthorizationFailedError, *_STRANGERS, *_TOO_OLD, ssl.SSLError)
 
 _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
@@ -86,6 +88,12 @@ def translate(error: Exception, *, where: str) -> SplitgaugeError:
     passes = "Try again: it may pass by itself" if getattr(error, "retriable", False) else ""
     remedy = next((remedy for kinds, remedy in _REMEDIES if isinstance(error, kinds)), passes)
     return LogUnavailableError(f"Kafka: {said}", where=where, remedy=remedy)
+
+
+def refuses_us(error: BaseException) -> bool:
+    """Whether Kafka is there and does not want us: that passes only when somebody changes settings or rights."""
+    cause = error.__cause__
+    return isinstance(error, _REFUSALS) or (cause is not None and refuses_us(cause))
 
 
 def _words(error: Exception) -> str:

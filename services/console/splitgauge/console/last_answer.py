@@ -71,6 +71,8 @@ class LastAnswer:
 
 
 def _error(exc: BaseException) -> SplitgaugeError:
+    if isinstance(exc, SplitgaugeError):
+        return exc
     if isinstance(exc, asyncio.CancelledError):
         return StoppingError("the server stops", where="request", remedy="Ask again: what was begun is not finished")
     # Its kind only: its words may hold what callers sent.

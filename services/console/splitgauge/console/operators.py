@@ -12,7 +12,9 @@ from fastapi.responses import PlainTextResponse
 
 from splitgauge.console.answers import json_response
 
-__all__ = ["Part", "exposition", "operator_routes"]
+__all__ = ["OPERATORS_PATHS", "Part", "exposition", "operator_routes"]
+
+OPERATORS_PATHS = ("/healthz", "/readyz", "/metrics")
 
 Part = Callable[[], Mapping[str, object]]
 """What a part of the process says of itself; `ready` among it."""
@@ -24,17 +26,19 @@ def operator_routes(parts: Mapping[str, Part]) -> APIRouter:
     """`/healthz`, `/readyz` and `/metrics` of these parts, by name."""
     routes = APIRouter(tags=["operators"])
 
-    @routes.get("/healthz", summary="Whether the process lives")
+    health, readiness, numbers = OPERATORS_PATHS
+
+    @routes.get(health, summary="Whether the process lives")
     async def healthz() -> Response:
         return json_response({"status": "ok"})
 
-    @routes.get("/readyz", summary="Whether it can serve, part by part")
+    @routes.get(readiness, summary="Whether it can serve, part by part")
     async def readyz() -> Response:
         said = {name: dict(part()) for name, part in parts.items()}
         ready = all(part.get("ready") is True for part in said.values())
         return json_response({"ready": ready, "parts": said}, status=200 if ready else 503)
 
-    @routes.get("/metrics", response_class=PlainTextResponse, summary="The numbers of all parts, for Prometheus")
+    @routes.get(numbers, response_class=PlainTextResponse, summary="The numbers of all parts, for Prometheus")
     async def metrics() -> Response:
         return Response(exposition({name: part() for name, part in parts.items()}), media_type=_TEXT_FORMAT)
 
