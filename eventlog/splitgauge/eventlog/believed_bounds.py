@@ -16,7 +16,7 @@ _LOOK_AGAIN_S = 0.5
 
 async def believed_bounds(ask: Callable[[], Awaitable[Bounds]], *, read: int) -> Bounds:
     """The bounds of a partition of which the events below `read` were read. An end before them is believed only once it
-    has stayed there.
+    has stayed there. What is read while the log answers may lie behind the answer: compare it with `read`, as it was.
 
     Raises: as `ask`.
     """

@@ -45,8 +45,9 @@ class DecisionLog:
 
     async def catch_up(self) -> Registry:
         """Read to the present end. Raises: UnknownRulesError, LogDamagedError, LogUnavailableError."""
-        end = (await believed_bounds(self._bounds, read=self.history.end)).end
-        if end < self.history.end:
+        read = self.history.end  # while the log answers, `follow` may read more
+        end = (await believed_bounds(self._bounds, read=read)).end
+        if end < read:
             raise _another_log(end)
         while self.history.end < end:
             async with self._reading:

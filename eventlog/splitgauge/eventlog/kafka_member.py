@@ -259,10 +259,11 @@ class KafkaMember(ConsumerRebalanceListener):
         if self._consumer is None:
             return
         ask = partial(kafka_consumer.bounds_of, self._consumer, place)
+        read = ownership.position
         with mapped(self._topic):
-            end = (await believed_bounds(ask, read=ownership.position)).end
-        if end < ownership.position:
-            what = f"events up to {ownership.position} were read, and the log ends here"
+            end = (await believed_bounds(ask, read=read)).end
+        if end < read:
+            what = f"events up to {read} were read, and the log ends here"
             raise kafka_consumer.damaged(self._topic, place.partition, end, what)
 
     def _place(self, partition: int) -> TopicPartition:

@@ -17,7 +17,7 @@ from splitgauge.aggregator.worker import FoldWorker
 from splitgauge.eventlog import believed_bounds
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.memory import MemoryEventLog
-from splitgauge.eventlog.port import Record, StoredRecord
+from splitgauge.eventlog.port import Bounds, Record, StoredRecord
 from splitgauge.schemas.codec import decode, encode
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.tables import PartialData
@@ -69,6 +69,19 @@ class World:
         fold = PartitionFold(partition)
         fold.fold(stored(EVENTS[partition]), self.decisions.history)
         return PartialData.model_validate_json(fold.partial("exp"))
+
+
+class BusyLog(MemoryEventLog):
+    """Something happens, once, between an answer about observations and its arrival."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        found, meanwhile = await super().bounds(topic), self.meanwhile
+        if topic == OBSERVATIONS.name and meanwhile is not None:
+            self.meanwhile = None
+            await meanwhile()
+        return found
 
 
 @pytest.fixture
@@ -278,3 +291,32 @@ async def test_another_log_than_was_folded_stops_the_worker_loudly(
     with pytest.raises(ExceptionGroup, check=lambda group: said in str(group.exceptions[0])):
         async with asyncio.timeout(20):
             await world.fold_worker().run()
+
+
+async def test_what_is_folded_while_the_log_says_where_it_ends_is_not_taken_for_lost() -> None:
+    world = World()
+    world.log = log = BusyLog(observation_partitions=2)
+    await world.write_decisions()
+    await world.write({0: EVENTS[0]})
+    pace = Pace(publish_interval_s=0.001, checkpoint_interval_s=0)
+    worker = FoldWorker(world.surroundings(), partitions=[0], pace=pace)
+
+    async def saved(position: int) -> bool:
+        checkpoint = await log.checkpoints.load(checkpoint_owner(0))
+        return checkpoint is not None and checkpoint.position == position
+
+    async def folded(position: int) -> bool:
+        return worker.positions[0] == position
+
+    async def one_more() -> None:
+        await world.write({0: [report("u2", {"rating": 4})]})
+        await until(lambda: folded(6))
+
+    async with asyncio.TaskGroup() as tasks:
+        life = tasks.create_task(worker.run())
+        await until(lambda: saved(4))
+        log.meanwhile = one_more
+        await world.write({0: [outcome("r2", "u2")]})
+        await until(lambda: saved(6))
+        assert log.meanwhile is None
+        life.cancel()

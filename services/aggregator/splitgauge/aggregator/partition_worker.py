@@ -161,15 +161,17 @@ class PartitionWorker:
     async def _expect_same_log(self) -> Bounds:
         """The partition's bounds, where it still has the events that were folded. One that has lost its end, or was
         made again, would have its next events passed over, or folded onto those of another log."""
-        bounds = await believed_bounds(self._bounds, read=self._fold.position)
-        if self._fold.position > bounds.end:
+        # As it stands now: while brokers answer, more is folded and saved.
+        folded, saved, saved_last = self._fold.position, self._saved, self._saved_last
+        bounds = await believed_bounds(self._bounds, read=folded)
+        if folded > bounds.end:
             raise self._another_log(
-                bounds.end, f"the events below {self._fold.position} were folded, and the log ends at {bounds.end}"
+                bounds.end, f"the events below {folded} were folded, and the log ends at {bounds.end}"
             )
-        if self._saved is not None and self._saved > bounds.start:
-            last = self._saved - 1
+        if saved is not None and saved > bounds.start:
+            last = saved - 1
             events = await self._around.log.read(OBSERVATIONS.name, self.partition, last, limit=1)
-            if not events or mark_of(events[0]) != self._saved_last:
+            if not events or mark_of(events[0]) != saved_last:
                 raise self._another_log(last, f"the event at offset {last} is another one than was folded")
         return bounds
 
