@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
+import aiohttp
 from kafka_cluster import free_ports
 
 from kafka_broker import plan
@@ -33,6 +34,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout, init_topics
 from splitgauge.router.unit_key import UnitKey
 from splitgauge.schemas.codec import decode
+from splitgauge.schemas.errors import SplitgaugeError
 from splitgauge.schemas.topics import DEAD_LETTERS
 
 __all__ = ["UNIT_KEY", "Cluster"]
@@ -43,6 +45,8 @@ _PATIENCE_S = 60.0
 """Until a process has to have reached Kafka: all start at once, on a machine that may have other things to do."""
 _SAID_LAST = 4_000
 """Characters of what each process has said, shown where a test fails."""
+_ANSWER_S = 5.0
+"""Then a process that says nothing about itself is one that stands still."""
 
 
 class Cluster:
@@ -86,7 +90,7 @@ class Cluster:
         **settings: object,
     ) -> AsyncGenerator[Self]:
         """All ready, on topics that are made where they are missing. After the block all have stopped in order; where
-        it failed they are dead, and the error tells what they have said.
+        it failed they are dead, and the error tells how far they have come, and what they have said.
 
         Args:
             processes: name -> roles.
@@ -101,8 +105,8 @@ class Cluster:
             yield cluster
             await cluster._each(cluster.stop)
         except BaseException as exc:
-            for name, up in cluster.up.items():
-                exc.add_note(f"{name} has said:\n{up.said()[-_SAID_LAST:]}")
+            for note in await cluster._last_words():
+                exc.add_note(note)
             raise
         finally:
             for up in cluster.up.values():
@@ -182,10 +186,41 @@ class Cluster:
     async def _charted(self, buckets: object) -> bool:
         return await newest_buckets(self.log) == buckets
 
+    async def _last_words(self) -> list[str]:
+        """What somebody who was not there has to know of a test that failed. First what is short: output gets cut."""
+        known, *answers = await asyncio.gather(self._known(), *(_readiness(up) for up in self.up.values()))
+        lives = [
+            f"{name} (exit status {up.process.returncode}) is ready: {answer!r}"
+            for (name, up), answer in zip(self.up.items(), answers, strict=True)
+        ]
+        return [str(known), *lives, *(f"{name} has said:\n{up.said()[-_SAID_LAST:]}" for name, up in self.up.items())]
+
+    async def _known(self) -> str:
+        """How far things have come."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                ends, windows = await ends_of(self.log), await newest_windows(self.log)
+                states = (await decisions_in(self.log)).newest.experiments
+        except (SplitgaugeError, TimeoutError) as exc:
+            return f"how far the log has come: {exc!r}"
+        come = {
+            name: (state.status, positions_of(windows[name]) if name in windows else None)
+            for name, state in states.items()
+        }
+        return f"observations end at {ends}; experiments, and their windows: {come}"
+
     async def _each(self, step: Callable[[str], Coroutine[None, None, None]]) -> None:
         async with asyncio.TaskGroup() as tasks:
             for name in self._roles:
                 tasks.create_task(step(name))
+
+
+async def _readiness(up: Up) -> object:
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            return await up.get("/readyz")
+    except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+        return exc
 
 
 def _settings(kafka: KafkaSettings, postgres: str | None) -> dict[str, object]:
