@@ -30,8 +30,9 @@ from splitgauge.schemas.topics import OBSERVATIONS
 class Stage:
     """A router on a log that can fall ill, and an experiment that splits every unit."""
 
-    def __init__(self, log: AilingLog, folder: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, log: AilingLog, endpoint: Endpoint, folder: Path, stack: AsyncExitStack) -> None:
         self.log = log
+        self.endpoint = endpoint
         self.folder = folder
         self._stack = stack
 
@@ -57,10 +58,11 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     log = AilingLog(MemoryEventLog())
     decider = Decider(log)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(serve(Endpoint()))
+        endpoint = Endpoint()
+        url = await stack.enter_async_context(serve(endpoint))
         await decider.define(workload("a", url), workload("b", url))
         await decider.start("e1", specification("a", "b", weight=0))
-        yield Stage(log, tmp_path, stack)
+        yield Stage(log, endpoint, tmp_path, stack)
 
 
 async def asked(gate: Gate) -> "asyncio.Task[Reply]":
@@ -217,6 +219,64 @@ async def test_a_full_spool_is_a_503_until_the_log_is_back(stage: Stage) -> None
         return (await gate.ask("anna")).status == 200
 
     await until(back)
+
+
+@pytest.mark.parametrize("ailment", ["failing", "hanging"])
+async def test_a_request_that_was_refused_is_not_missing_where_its_assignment_comes_to_stand(
+    stage: Stage, ailment: str
+) -> None:
+    """What was given up is tried again to see whether the log is back; what hangs may go through late."""
+    gate = await stage.gate(log_patience_s=0.05, spool_bytes=10)
+    if ailment == "failing":
+        stage.log.failing = True
+    else:
+        stage.log.hang()
+    for _ in range(2):
+        assert (await gate.ask("anna")).status == 503
+    assert gate.router.status()["refused_events_total"] == 1
+    stage.log.recover()
+    await stage.have("assignment", "outcome")
+    [outcome] = {event.id: event for event in await observations(stage.log, "outcome")}.values()
+    assert (outcome.data["status"], outcome.data.get("served")) == ("client_gone", None)
+    assert outcome.data["metrics"].get("success") is None
+
+
+async def test_the_outcome_of_a_request_that_was_taken_before_the_spool_was_full_is_not_lost(stage: Stage) -> None:
+    gate = await stage.gate(log_patience_s=0.05, spool_bytes=10)
+    stage.endpoint.delay_s = 0.3
+    early = asyncio.create_task(gate.ask("anna"))
+    await stage.have("assignment")
+    stage.log.failing = True
+    assert (await gate.ask("berta")).status == 503
+    assert (await early).status == 200
+    stage.log.recover()
+    await stage.have("assignment", "outcome", "assignment", "outcome")
+
+    async def let_go() -> bool:
+        return gate.router.status()["held_events"] == 0
+
+    await until(let_go)
+    statuses = {event.id: event.data["status"] for event in await observations(stage.log, "outcome")}
+    assert sorted(statuses.values()) == ["client_gone", "complete"]
+
+
+async def test_what_nobody_waits_for_is_held_where_neither_log_nor_spool_take_it(stage: Stage) -> None:
+    gate = await stage.gate(log_patience_s=0.05, spool_bytes=10, durability="batched")
+    stage.log.failing = True
+    assert (await gate.ask("anna")).status == 200
+
+    async def refusing() -> bool:
+        return (await gate.ask("anna")).status == 503
+
+    await until(refusing)
+    assert gate.router.status()["refused_events_total"] == 0
+    stage.log.recover()
+
+    async def all_there() -> bool:
+        kinds = await stage.kinds()
+        return len(kinds) >= 2 and kinds.count("assignment") == kinds.count("outcome")
+
+    await until(all_there)
 
 
 async def test_without_room_in_log_and_spool_the_router_is_not_ready_and_stays_so(stage: Stage) -> None:

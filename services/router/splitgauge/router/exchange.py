@@ -7,6 +7,8 @@ Owns the order of these steps and what each end means for the variant. Knows nei
     3. forward
     4. assignment durable  only then may an answer leave: a crash from here on leaves an assignment to every answer
     5. outcome queued      it can be lost only together with the process; the assignment then counts as missing
+
+Where 4 fails the caller is refused, and the outcome of an assignment that may stand all the same is that it has gone.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ from splitgauge.router.unit_key import UnitKey
 from splitgauge.router.upstream import Answer, AnswerTooLargeError, Call, Upstream
 from splitgauge.router.usage import NO_USAGE, cost_of, usage_of
 from splitgauge.schemas import instants
-from splitgauge.schemas.errors import UpstreamError, UpstreamTimeoutError
+from splitgauge.schemas.errors import LogUnavailableError, UpstreamError, UpstreamTimeoutError
 from splitgauge.schemas.problem import CONTENT_TYPE
 from splitgauge.schemas.traffic import OutcomeStatus
 
@@ -97,15 +99,21 @@ class Exchange:
             LogUnavailableError: what has to be durable cannot be; UnknownRulesError.
         """
         assigned = self._assign(inquiry, request_id)
-        ticket = self._outbox.put((self._events.assignment(assigned),), urgent=durability != "batched")
+        waited_for = durability != "batched"
+        ticket = self._outbox.put((self._events.assignment(assigned),), urgent=waited_for, owed=not waited_for)
         started_s = self._clock.monotonic_s()
         try:
             result = await self._forward(assigned.plan, inquiry)
             latency_ms = self._since_ms(started_s)
-            if durability != "batched":
+            if waited_for:
                 await ticket.durable()
         except asyncio.CancelledError:
             if not repeatable:
+                self._end(assigned, _gone(self._since_ms(started_s)), urgent=False)
+            raise
+        except LogUnavailableError:
+            # The caller is told that there is no answer. Where the assignment may stand, so does that.
+            if ticket.doubtful and not repeatable:
                 self._end(assigned, _gone(self._since_ms(started_s)), urgent=False)
             raise
         document = _document(result) if isinstance(result, Answer) else None
@@ -161,7 +169,7 @@ class Exchange:
 
     def _end(self, assigned: Assigned, ending: Ending, *, urgent: bool) -> Ticket:
         time = instants.to_text(self._clock.now_us())
-        return self._outbox.put((self._events.outcome(assigned, ending, time=time),), urgent=urgent)
+        return self._outbox.put((self._events.outcome(assigned, ending, time=time),), urgent=urgent, owed=True)
 
     def _reply(self, assigned: Assigned, result: Answer | UpstreamError, document: object) -> Reply:
         planned = assigned.plan

@@ -27,6 +27,10 @@ class Ticket:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.owed: list[Record] = []
+        """Of these, what nobody is told of who could do something about it."""
+        self.doubtful = False
+        """It was refused, and may stand in the log all the same, now or later."""
         self._waiters: list[asyncio.Future[None]] = []
         self._settled = False
         self._error: LogError | None = None
@@ -75,6 +79,8 @@ class Outbox:
         self._refusal: LogError | None = None
         # The first batch that neither took. A full disk can still be read: only a write shows that the log is back.
         self._refused: list[Record] = []
+        # What is owed of the others. It can only be of requests that were taken before the spool was full.
+        self._owed: list[Record] = []
         self._absences = self._n_spooled = self._n_refused = 0
         # The log and the spool together keep one order: who writes to the spool or empties it holds this.
         self._order = asyncio.Lock()
@@ -107,8 +113,8 @@ class Outbox:
     def status(self) -> dict[str, object]:
         """For operators.
 
-        An event is refused where neither log nor spool take it. Its caller is told, unless it is an outcome, or
-        `batched`, for which nobody waits.
+        An event is refused where neither log nor spool take it, and its caller is told. What nobody is told of is held
+        in memory until the log is back.
         """
         return {
             "log_away": self._away,
@@ -117,12 +123,15 @@ class Outbox:
             "spool_limit_bytes": self._spool.limit_bytes,
             "spooled_events_total": self._n_spooled,
             "refused_events_total": self._n_refused,
+            "held_events": len(self._owed),
         }
 
-    def put(self, records: Sequence[Record], *, urgent: bool) -> Ticket:
-        """Queue records, to be written together."""
+    def put(self, records: Sequence[Record], *, urgent: bool, owed: bool = False) -> Ticket:
+        """Queue records, to be written together. `owed`: nobody is told where they are refused."""
         ticket = self._pending
         ticket.records.extend(records)
+        if owed:
+            ticket.owed.extend(records)
         if urgent:
             self._wake.set()
         elif self._lingering is None and not self._wake.is_set():
@@ -195,8 +204,11 @@ class Outbox:
             await asyncio.to_thread(self._spool.append, ticket.records)
         except LogUnavailableError as exc:
             self._refusal = exc
-            self._refused = self._refused or ticket.records
-            self._n_refused += len(ticket.records)
+            if self._refused:
+                self._owed += ticket.owed
+            else:
+                self._refused, ticket.doubtful = ticket.records, True
+            self._n_refused += len(ticket.records) - len(ticket.owed)
             _logger.warning("neither the log nor the spool takes %d events: %s", len(ticket.records), exc)
             ticket.settle(exc)
             return 0
@@ -231,16 +243,18 @@ class Outbox:
     async def _replay_some(self) -> None:
         async with self._order:
             records, place = await asyncio.to_thread(self._spool.next, limit=_REPLAYED_AT_ONCE)
-        refused = [] if records else self._refused
-        if records or refused:
-            await self._log.append(OBSERVATIONS.name, records or refused)
+        held = [] if records else [*self._refused, *self._owed]
+        n_owed = len(self._owed)
+        if records or held:
+            await self._log.append(OBSERVATIONS.name, records or held)
         else:
             await self._log.bounds(OBSERVATIONS.name)
         async with self._order:
             await asyncio.to_thread(self._spool.advance, place)
-            if refused:
+            if held:
                 self._refused = []
-            if self._spool.empty and not self._refused:
+                del self._owed[:n_owed]
+            if self._spool.empty and not self._refused and not self._owed:
                 self._away, self._refusal = False, None
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
