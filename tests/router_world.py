@@ -189,6 +189,8 @@ class AilingLog:
         self._well = asyncio.Event()
         self._well.set()
         self.failing = False
+        self.refusing: set[str] = set()
+        """Topics whose appends fail."""
         self.failing_with: SplitgaugeError | None = None
         self.appends = 0
 
@@ -205,7 +207,7 @@ class AilingLog:
         self.appends += 1
         if self.failing_with is not None:
             raise self.failing_with
-        if self.failing:
+        if self.failing or topic in self.refusing:
             raise LogUnavailableError("a test wants it", where=topic)
         await self._well.wait()
         return await self._log.append(topic, records)

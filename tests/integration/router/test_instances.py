@@ -121,4 +121,4 @@ async def test_decisions_of_a_later_version_make_a_router_unready_and_it_does_no
         await until(unready)
         reply = await gate.ask("anna")
         assert (reply.status, reply.json["code"]) == (503, "unknown-rules")
-        assert "rules" in str(gate.router.status()["failure"])
+        assert "rules" in str(gate.router.status()["reason"])

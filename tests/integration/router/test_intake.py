@@ -25,6 +25,7 @@ from router_world import (
 )
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
+from splitgauge.router import intake
 from splitgauge.schemas.envelope import Envelope
 from splitgauge.schemas.identifiers import live_event_id, report_id_from_log, request_id_from_log
 from splitgauge.schemas.topics import DEAD_LETTERS, REPORTS, REQUESTS, RESPONSES
@@ -222,6 +223,48 @@ async def test_while_the_log_is_away_requests_from_it_wait_and_are_answered_once
 
         # What was spooled is durable, and comes to the log in its own time.
         await until(brought_back)
+
+
+async def test_events_wait_while_dead_letters_cannot_be_written_and_the_router_says_what_for(stage: Stage) -> None:
+    stage.log.refusing = {DEAD_LETTERS.name}
+    async with routing(stage.log, stage.folder) as gate:
+        await stage.log.append(REQUESTS.name, [Record(b"no request", b"k")])
+        await stage.report("p1", token="forged")
+
+        async def said() -> bool:
+            status = gate.router.status()
+            return (status["waiting_request_events"], status["waiting_report_batches"]) == (1, 1)
+
+        await until(said)
+        status = gate.router.status()
+        assert status["waiting_reason"] == f"{DEAD_LETTERS.name}: a test wants it."
+        assert (status["ready"], (await gate.ask("anna")).status) == (True, 200)
+
+        stage.log.refusing = set()
+        letters = await stage.events(DEAD_LETTERS.name, 2)
+        assert {letter.data["topic"] for letter in letters} == {REQUESTS.name, REPORTS.name}
+
+        async def nothing_waits() -> bool:
+            status = gate.router.status()
+            return not (status["waiting_request_events"] or status["waiting_report_batches"])
+
+        await until(nothing_waits)
+        assert "waiting_reason" not in gate.router.status()
+
+
+async def test_an_intake_that_has_ended_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ailing(*_: object) -> None:
+        raise KeyError("a test wants it")
+
+    monkeypatch.setattr(intake, "_read", ailing)
+    async with routing(stage.log, stage.folder) as gate:
+        await stage.request("r1")
+
+        async def unready() -> bool:
+            return not gate.router.ready
+
+        await until(unready)
+        assert gate.router.status()["reason"] == "router intake has ended; the log of the process says why"
 
 
 async def test_reports_from_the_log_are_attributed_and_bad_ones_buried(stage: Stage) -> None:

@@ -22,4 +22,4 @@ def test_numbers_and_truths_become_metrics_by_their_names() -> None:
 
 
 def test_text_and_what_is_nested_is_no_metric() -> None:
-    assert exposition({"router": {"failure": "so", "applied": {"offset": 3}, "reason": None}}) == b""
+    assert exposition({"router": {"said": "so", "applied": {"offset": 3}, "reason": None}}) == b""

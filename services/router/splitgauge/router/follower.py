@@ -27,7 +27,8 @@ class Follower:
         self._clock = clock
         self._table = compile_table(decisions.registry)
         self._swapped_us = clock.now_us()
-        self._failure: SplitgaugeError | None = None
+        self.failure: SplitgaugeError | None = None
+        """Why no request can be planned any more."""
         decisions.on_change(self._swap)
 
     def current(self) -> RoutingTable:
@@ -36,35 +37,27 @@ class Follower:
         Raises: UnknownRulesError, LogDamagedError: there are decisions that cannot be read, and a router that went on
             with older ones would guess that they change nothing.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         return self._table
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests can be planned."""
-        return self._failure is None
 
     def status(self) -> dict[str, object]:
         """For operators."""
-        status: dict[str, object] = {
+        return {
             "decisions_offset": self._table.offset,
             "applied": {"offset": self._table.offset - 1, "at": instants.to_text(self._swapped_us)},
         }
-        if self._failure is not None:
-            status["failure"] = str(self._failure)
-        return status
 
     async def run(self) -> None:
         """Follow until cancelled, or until a decision cannot be read. While the log is away the table stays."""
-        while self._failure is None:
+        while self.failure is None:
             try:
                 await self._decisions.follow()
             except LogUnavailableError as exc:
                 _logger.info("the decisions cannot be read now", extra={"reason": str(exc)})
                 await asyncio.sleep(_PAUSE_S)
             except (UnknownRulesError, LogDamagedError) as exc:
-                self._failure = exc
+                self.failure = exc
                 _logger.error("the decisions cannot be followed", extra={"reason": str(exc)})  # noqa: TRY400 - the message says it all; a trace would not help an operator
 
     def _swap(self, _judged: list[Judged]) -> None:

@@ -22,7 +22,7 @@ from splitgauge.router.finished_prefix import FinishedPrefix
 from splitgauge.router.follower import Follower
 from splitgauge.router.inquiry import CHAT, WEBHOOK, Inquiry
 from splitgauge.router.json_value import is_object
-from splitgauge.router.persistence import persistently
+from splitgauge.router.persistence import Waiting, persistently
 from splitgauge.schemas import instants
 from splitgauge.schemas.envelope import Envelope, parse
 from splitgauge.schemas.errors import ContractError, MalformedError, SplitgaugeError
@@ -67,6 +67,8 @@ class Intake:
         self._grace_s = grace_s
         self._lanes: dict[int, _Lane] = {}
         self._under_way: set[asyncio.Task[None]] = set()
+        self.waiting = Waiting()
+        """Requests that cannot be settled now."""
 
     async def run(self) -> None:
         """Until cancelled; what is under way then is finished first."""
@@ -106,7 +108,7 @@ class Intake:
         await self._settle(stored)
         lane.prefix.finish(stored.offset)
         if not lane.committing:
-            await persistently(partial(lane.commit, member, stored.partition))
+            await persistently(partial(lane.commit, member, stored.partition), self.waiting)
 
     async def _settle(self, stored: StoredRecord) -> None:
         try:
@@ -117,7 +119,7 @@ class Intake:
         request_id = request_id_from_log(envelope.source, envelope.id)
         answer = partial(self._answer, envelope, request, request_id)
         try:
-            data = _response(await persistently(answer), request, request_id)
+            data = _response(await persistently(answer, self.waiting), request, request_id)
         except ContractError as exc:
             await self._bury(stored, exc)
             data = _refusal(exc, request, request_id)
@@ -128,11 +130,11 @@ class Intake:
         request_id = data["request_id"]
         record = self._events.response(data, request_id=request_id, time=self._now())
         try:
-            await persistently(partial(self._log.append, RESPONSES.name, [record]))
+            await persistently(partial(self._log.append, RESPONSES.name, [record]), self.waiting)
         except ContractError as exc:  # the answer is larger than the log takes; that much it does take
             await self._bury(stored, exc)
             refusal = self._events.response(_refusal(exc, request, request_id), request_id=request_id, time=self._now())
-            await persistently(partial(self._log.append, RESPONSES.name, [refusal]))
+            await persistently(partial(self._log.append, RESPONSES.name, [refusal]), self.waiting)
 
     async def _answer(self, envelope: Envelope, request: RequestData, request_id: str) -> Reply:
         route = self._follower.current().routes.get(str(request.workload))
@@ -149,7 +151,7 @@ class Intake:
 
     async def _bury(self, stored: StoredRecord, error: SplitgaugeError) -> None:
         record = self._events.dead_letter(stored, error, time=self._now())
-        await persistently(partial(self._log.append, DEAD_LETTERS.name, [record]))
+        await persistently(partial(self._log.append, DEAD_LETTERS.name, [record]), self.waiting)
 
     def _now(self) -> str:
         return instants.to_text(self._clock.now_us())

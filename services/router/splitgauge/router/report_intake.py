@@ -13,7 +13,7 @@ from splitgauge.router.clock import Clock
 from splitgauge.router.events import EventMaker
 from splitgauge.router.follower import Follower
 from splitgauge.router.outbox import Outbox
-from splitgauge.router.persistence import persistently
+from splitgauge.router.persistence import Waiting, persistently
 from splitgauge.router.plan import RoutingTable
 from splitgauge.router.reports import Attributed, Attribution, Submitted
 from splitgauge.schemas import instants
@@ -50,6 +50,8 @@ class ReportIntake:
         self._outbox = outbox
         self._events = events
         self._clock = clock
+        self.waiting = Waiting()
+        """Batches of reports that cannot be settled now."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -58,8 +60,8 @@ class ReportIntake:
 
     async def _take(self, member: GroupMember) -> None:
         async for batch in member.batches():
-            await persistently(partial(self._settle, batch))
-            await persistently(partial(member.commit, batch[0].partition, batch[-1].offset + 1))
+            await persistently(partial(self._settle, batch), self.waiting)
+            await persistently(partial(member.commit, batch[0].partition, batch[-1].offset + 1), self.waiting)
 
     async def _settle(self, batch: list[StoredRecord]) -> None:
         table = self._follower.current()

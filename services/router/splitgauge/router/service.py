@@ -66,14 +66,7 @@ class Router:
 
     def status(self) -> dict[str, object]:
         """For `/readyz` and `/metrics`."""
-        running = self._started
-        return {
-            "ready": self.ready,
-            **running.follower.status(),
-            **running.outbox.status(),
-            "unmeasured_requests_total": running.exchange.unmeasured,
-            "refused_requests_total": running.gateway.refused,
-        }
+        return {"ready": self.ready, **self._started.status()}
 
     async def __aenter__(self) -> Self:
         """Start.
@@ -198,7 +191,29 @@ class _Running:
     @property
     def ready(self) -> bool:
         """Whether requests can be planned and written somewhere, and nothing that should run has ended."""
-        return self.follower.ready and self.outbox.refusal is None and not any(task.done() for task in self._tasks)
+        return self._trouble() is None
+
+    def status(self) -> dict[str, object]:
+        """What each part says. Events that wait leave a router ready: callers over HTTP need not wait with them."""
+        status: dict[str, object] = {
+            **self.follower.status(),
+            **self.outbox.status(),
+            "unmeasured_requests_total": self.exchange.unmeasured,
+            "refused_requests_total": self.gateway.refused,
+            "waiting_request_events": len(self._intake.waiting),
+            "waiting_report_batches": len(self._report_intake.waiting),
+        }
+        waits_for = self._intake.waiting.reason or self._report_intake.waiting.reason
+        said = {"reason": self._trouble(), "waiting_reason": waits_for}
+        return status | {name: reason for name, reason in said.items() if reason is not None}
+
+    def _trouble(self) -> str | None:
+        """Why it is not ready."""
+        error = self.follower.failure or self.outbox.refusal
+        if error is not None:
+            return str(error)
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        return f"{', '.join(ended)} has ended; the log of the process says why" if ended else None
 
     def start(self) -> None:
         """Follow first, then take requests."""
