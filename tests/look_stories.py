@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from splitgauge.analyzer import Look, decisions_read, look
+from splitgauge.eventlog.decisions import DecisionLog
+from splitgauge.eventlog.port import EventLog, Record
 from splitgauge.experiments import DecisionHistory, ExperimentState, Registry
 from splitgauge.experiments.commands import By, activate_experiment, define_experiment, define_workload
 from splitgauge.experiments.looks import AcceptedLook, Looks
@@ -13,6 +15,7 @@ from splitgauge.schemas.decision import Actor, DecisionData
 from splitgauge.schemas.envelope import SOURCES, wrap
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.tables import SHARE_SCALE, Cell, MetricSums, WindowData
+from splitgauge.schemas.topics import WINDOWS
 from splitgauge.schemas.workload import Workload
 
 START_US = instants.from_text("2026-11-22T10:00:00Z")
@@ -185,3 +188,40 @@ def analysis_event(taken: Look) -> bytes:
         source=SOURCES["analyzer"],
         time=taken.data.looked_at,
     )
+
+
+def better(upto: int = 1000) -> WindowData:
+    """Of which the challenger is to be promoted."""
+    return window(
+        {
+            "control": cell(3000, success=rate(3000, 30), correct=rate(3000, 900)),
+            "challenger": cell(3000, success=rate(3000, 30), correct=rate(3000, 300)),
+        },
+        positions={0: upto},
+    )
+
+
+async def begin(log: EventLog, **changes: object) -> DecisionLog:
+    """An active experiment in the log."""
+    decisions = DecisionLog(log, source=SOURCES["console"], instance="c1")
+    commands: list[Callable[[], DecisionData]] = [
+        lambda: define_workload(decisions.registry, workload(1), PERSON),
+        lambda: define_workload(decisions.registry, workload(2), PERSON),
+        lambda: define_experiment(decisions.registry, EXPERIMENT, specification(**changes), PERSON),
+        lambda: activate_experiment(decisions.registry, EXPERIMENT, PERSON),
+    ]
+    for number, command in enumerate(commands):
+        assert (await decisions.propose(command(), event_id=f"p{number}", time_us=START_US)).accepted
+    return decisions
+
+
+async def publish(log: EventLog, data: WindowData) -> None:
+    """As stage 2 does."""
+    event = wrap(
+        encode(data.model_dump(mode="json")),
+        type="splitgauge.window.v1",
+        id=f"w{data.positions}",
+        source=SOURCES["aggregator"],
+        time=at(0),
+    )
+    await log.append(WINDOWS.name, [Record(event, EXPERIMENT.encode())])

@@ -13,70 +13,25 @@ from look_stories import (
     START_US,
     analysis_event,
     at,
-    cell,
-    rate,
-    specification,
-    window,
-    workload,
+    begin,
+    better,
+    publish,
 )
 from splitgauge.analyzer import Analyzer, AnalyzerSettings, decisions_read, look
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.experiments import ExperimentState
-from splitgauge.experiments.commands import (
-    activate_experiment,
-    define_experiment,
-    define_workload,
-    dismiss_recommendation,
-    pause_experiment,
-)
+from splitgauge.experiments.commands import dismiss_recommendation, pause_experiment
 from splitgauge.experiments.looks import AcceptedLook, Looks
 from splitgauge.schemas import instants
-from splitgauge.schemas.codec import decode, encode
-from splitgauge.schemas.decision import DecisionData
-from splitgauge.schemas.envelope import SOURCES, parse, wrap
-from splitgauge.schemas.tables import WindowData
+from splitgauge.schemas.codec import decode
+from splitgauge.schemas.envelope import SOURCES, parse
 from splitgauge.schemas.topics import ANALYSES, DEAD_LETTERS, DECISIONS, WINDOWS
 
 NOW_US = START_US + round(48 * HOUR_S) * instants.SECOND_US
 FAST = AnalyzerSettings(debounce_s=0.0, interval_s=0.01, retry_s=0.0)
 PATIENT = AnalyzerSettings(debounce_s=0.0, interval_s=3600.0)
-
-
-def better(upto: int = 1000) -> WindowData:
-    return window(
-        {
-            "control": cell(3000, success=rate(3000, 30), correct=rate(3000, 900)),
-            "challenger": cell(3000, success=rate(3000, 30), correct=rate(3000, 300)),
-        },
-        positions={0: upto},
-    )
-
-
-async def begin(log: MemoryEventLog, **changes: object) -> DecisionLog:
-    """An active experiment in the log."""
-    decisions = DecisionLog(log, source=SOURCES["console"], instance="c1")
-    commands: list[Callable[[], DecisionData]] = [
-        lambda: define_workload(decisions.registry, workload(1), PERSON),
-        lambda: define_workload(decisions.registry, workload(2), PERSON),
-        lambda: define_experiment(decisions.registry, EXPERIMENT, specification(**changes), PERSON),
-        lambda: activate_experiment(decisions.registry, EXPERIMENT, PERSON),
-    ]
-    for number, command in enumerate(commands):
-        assert (await decisions.propose(command(), event_id=f"p{number}", time_us=START_US)).accepted
-    return decisions
-
-
-async def publish(log: MemoryEventLog, data: WindowData) -> None:
-    event = wrap(
-        encode(data.model_dump(mode="json")),
-        type="splitgauge.window.v1",
-        id=f"w{data.positions}",
-        source=SOURCES["aggregator"],
-        time=at(0),
-    )
-    await log.append(WINDOWS.name, [Record(event, EXPERIMENT.encode())])
 
 
 @asynccontextmanager
