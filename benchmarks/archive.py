@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-sys.path.append(str(Path(__file__).parents[1] / "infra" / "postgres"))
+sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 
 from postgres_server import PostgresServer
 from splitgauge.archiver import Archiver, ArchiverSettings

@@ -10,7 +10,6 @@ processes and the broker share the machine: figures of a quiet one count.
 
 import argparse
 import asyncio
-import signal
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from uuid import uuid4
 
 import aiohttp
 
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "infra/kafka", "infra/postgres"))
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "infra/servers"))
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import fresh_settings, stop_broker
 from pipeline_harness import until
@@ -268,7 +267,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="How soon routers apply what outcomes decide.")
     parser.add_argument("--decisions", type=int, default=100)
     chosen = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing stays behind
     try:
         asyncio.run(run(chosen.decisions))
     finally:

@@ -18,9 +18,8 @@ from typing import NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-sys.path.append(str(Path(__file__).parents[1] / "infra" / "kafka"))
+sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 from kafka_cluster import KafkaCluster
-
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout, init_topics

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-sys.path.append(str(Path(__file__).parents[1] / "infra" / "postgres"))
+sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 
 from memory import decision_events, decisions, observations
 

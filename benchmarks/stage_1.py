@@ -30,9 +30,8 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from fold import START_US, decision_events, decisions
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("infra/kafka", "infra/postgres")]
+sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 from kafka_cluster import KafkaCluster
-
 from postgres_server import PostgresServer
 from splitgauge.aggregator.fold_group import FoldGroup
 from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "infra/kafka", "infra/postgres"))
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "infra/servers"))
 from memory import decision_events, observations
 from recovery import METRICS, built
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
-from kafka_cluster import KafkaCluster
 
+from kafka_cluster import KafkaCluster
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import TopicPlan
@@ -36,7 +36,7 @@ def broker() -> KafkaCluster:
 def stop_broker() -> None:
     """Nothing of it is left."""
     while _started:
-        _started.pop().stop()
+        _started.pop().close()
     broker.cache_clear()
 
 

@@ -17,7 +17,7 @@ PORTIONS = sorted(
     path.parent for pattern in ("*", "services/*") for path in ROOT.glob(f"{pattern}/splitgauge/*/py.typed")
 )
 ROOTS = sorted({portion.parent.parent.relative_to(ROOT).as_posix() for portion in PORTIONS})
-OTHER_ROOTS = {"tests", "benchmarks", "infra/kafka", "infra/postgres", "typings"}
+OTHER_ROOTS = {"tests", "benchmarks", "infra/servers", "typings"}
 """Of modules that are not ours to ship: tests, benchmarks, broker and database that they start, types of others."""
 BLOCKS = re.split(r"^(?=[a-z0-9-]+==)", LOCK, flags=re.MULTILINE)[1:]
 """One for each pin: name, version and marker, then hashes, then who asks for it."""

