@@ -3,15 +3,18 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kafka_broker import stop_broker
+from kafka_broker import OpenLog, plan, stop_broker
 from postgres_server import PostgresServer
+from splitgauge.eventlog.kafka import KafkaEventLog
+from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_topics import init_topics
 
 # No deadline and no complaint about slow drawing: a loaded machine is no failure. In CI the same examples every time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,6 +53,21 @@ def postgres(no_process_left_behind: None) -> Iterator[PostgresServer]:  # noqa:
     """A PostgreSQL for all tests of this process, started with the first that needs it. Faults start their own."""
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture
+async def open_log() -> AsyncIterator[OpenLog]:
+    """A log on the topics of these settings, which are made where they are missing; closed with the test."""
+    opened: list[KafkaEventLog] = []
+
+    async def make(settings: KafkaSettings) -> KafkaEventLog:
+        await init_topics(settings, plan())
+        opened.append(await KafkaEventLog.connect(settings))
+        return opened[-1]
+
+    yield make
+    for log in opened:
+        await log.close()
 
 
 def _processes_with(mark: str) -> dict[int, str]:

@@ -47,6 +47,7 @@ __all__ = [
     "routing",
     "serve",
     "specification",
+    "splitting",
     "until",
     "workload",
 ]
@@ -108,6 +109,16 @@ class Decider:
         """Define and activate an experiment."""
         await self.decide(lambda r: commands.define_experiment(r, experiment_id, experiment, BY))
         await self.decide(lambda r: commands.activate_experiment(r, experiment_id, BY))
+
+
+@asynccontextmanager
+async def splitting(log: EventLog, endpoint: App, **experiment: Any) -> AsyncGenerator[str]:
+    """The endpoint serves the workloads `a` and `b`, and experiment `e1` splits between them; where the endpoint is."""
+    decider = Decider(log)
+    async with serve(endpoint) as url:
+        await decider.define(workload("a", url), workload("b", url))
+        await decider.start("e1", specification("a", "b", **experiment))
+        yield url
 
 
 class Endpoint:

@@ -9,16 +9,13 @@ import pytest
 
 from router_world import (
     AilingLog,
-    Decider,
     Endpoint,
     Gate,
     Reply,
     observations,
     routing,
-    serve,
-    specification,
+    splitting,
     until,
-    workload,
 )
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
@@ -55,13 +52,9 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    log = AilingLog(MemoryEventLog())
-    decider = Decider(log)
+    log, endpoint = AilingLog(MemoryEventLog()), Endpoint()
     async with AsyncExitStack() as stack:
-        endpoint = Endpoint()
-        url = await stack.enter_async_context(serve(endpoint))
-        await decider.define(workload("a", url), workload("b", url))
-        await decider.start("e1", specification("a", "b", weight=0))
+        await stack.enter_async_context(splitting(log, endpoint, weight=0))
         yield Stage(log, endpoint, tmp_path, stack)
 
 

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from router_world import BY, Decider, Endpoint, Gate, observations, routing, serve, specification, until, workload
+from router_world import (
+    BY,
+    Decider,
+    Endpoint,
+    Gate,
+    observations,
+    routing,
+    serve,
+    specification,
+    splitting,
+    until,
+    workload,
+)
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.eventlog.sqlite import SqliteEventLog
@@ -26,11 +38,8 @@ async def variants(gate: Gate, n_units: int = 60) -> dict[str, str | None]:
 
 
 async def test_a_unit_keeps_its_variant_on_every_instance_and_after_every_restart(tmp_path: Path) -> None:
-    async with serve(Endpoint()) as url:
-        log = SqliteEventLog.open(tmp_path)
-        decider = Decider(log)
-        await decider.define(workload("a", url), workload("b", url))
-        await decider.start("e1", specification("a", "b"))
+    log = SqliteEventLog.open(tmp_path)
+    async with splitting(log, Endpoint()):
         async with (
             routing(log, tmp_path / "r1", unit_key=KEY) as one,
             routing(log, tmp_path / "r2", unit_key=KEY) as two,

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from router_world import (
     observations,
     produce,
     routing,
-    serve,
-    specification,
+    splitting,
     until,
     workload,
 )
@@ -72,13 +70,8 @@ class Stage:
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     log, endpoint = AilingLog(MemoryEventLog()), Endpoint({"n": 1})
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(serve(endpoint))
-        decider = Decider(log)
-        await decider.define(
-            workload("a", url), workload("b", url), workload("chat", f"{url}/v1", provider="openai", model="m")
-        )
-        await decider.start("e1", specification("a", "b", weight=0))
+    async with splitting(log, endpoint, weight=0) as url:
+        await Decider(log).define(workload("chat", f"{url}/v1", provider="openai", model="m"))
         yield Stage(log, endpoint, tmp_path)
 
 

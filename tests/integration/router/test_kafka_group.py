@@ -10,23 +10,19 @@ from typing import Any
 import orjson
 import pytest
 
-from kafka_broker import fresh_settings, plan
+from kafka_broker import OpenLog, fresh_settings
 from router_world import (
-    Decider,
     Endpoint,
     Gate,
     events_of,
     observations,
     produce,
     routing,
-    serve,
-    specification,
+    splitting,
     until,
-    workload,
 )
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import init_topics
 from splitgauge.schemas.identifiers import report_id_from_log, request_id_from_log
 from splitgauge.schemas.topics import REPORTS, REQUESTS, RESPONSES
 
@@ -109,19 +105,11 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World]:
-    settings = fresh_settings()
-    await init_topics(settings, plan())
-    log = await KafkaEventLog.connect(settings)
-    endpoint = Uneven()
-    try:
-        async with serve(endpoint) as url:
-            decider = Decider(log)
-            await decider.define(workload("a", url), workload("b", url))
-            await decider.start("e1", specification("a", "b", metrics=[{"name": "stars", "kind": "mean"}]))
-            yield World(settings, log, endpoint, tmp_path)
-    finally:
-        await log.close()
+async def world(tmp_path: Path, open_log: OpenLog) -> AsyncGenerator[World]:
+    settings, endpoint = fresh_settings(), Uneven()
+    log = await open_log(settings)
+    async with splitting(log, endpoint, metrics=[{"name": "stars", "kind": "mean"}]):
+        yield World(settings, log, endpoint, tmp_path)
 
 
 async def test_routers_come_and_go_under_load_and_each_event_has_one_effect(world: World) -> None:

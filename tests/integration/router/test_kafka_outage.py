@@ -8,11 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from kafka_cluster import KafkaCluster
 
-from kafka_broker import LIBS, fresh_settings, plan
+from kafka_broker import LIBS, OpenLog, fresh_settings
+from kafka_cluster import KafkaCluster
 from router_world import (
-    Decider,
     Endpoint,
     Gate,
     Reply,
@@ -20,13 +19,10 @@ from router_world import (
     observations,
     produce,
     routing,
-    serve,
-    specification,
+    splitting,
     until,
-    workload,
 )
 from splitgauge.eventlog.kafka import KafkaEventLog
-from splitgauge.eventlog.kafka_topics import init_topics
 from splitgauge.router.token import TokenSigner
 from splitgauge.router.unit_key import UnitKey
 from splitgauge.schemas.identifiers import request_id_from_log
@@ -139,15 +135,10 @@ class World:
 
 
 @pytest.fixture
-async def world(cluster: KafkaCluster) -> AsyncGenerator[World]:
+async def world(cluster: KafkaCluster, open_log: OpenLog) -> AsyncGenerator[World]:
     settings = fresh_settings(cluster, request_timeout_s=1.0, append_timeout_s=2.0, connect_timeout_s=2.0)
-    await init_topics(settings, plan())
-    log = await KafkaEventLog.connect(settings)
-    endpoint = Endpoint({"n": 1}, delay_s=0.02)
-    async with serve(endpoint) as url:
-        decider = Decider(log)
-        await decider.define(workload("a", url), workload("b", url))
-        await decider.start("e1", specification("a", "b"))
+    log, endpoint = await open_log(settings), Endpoint({"n": 1}, delay_s=0.02)
+    async with splitting(log, endpoint):
         world = World(cluster, log, endpoint)
         try:
             yield world
@@ -156,7 +147,6 @@ async def world(cluster: KafkaCluster) -> AsyncGenerator[World]:
                 world.go_on()
             else:
                 await world.start()
-            await log.close()
 
 
 @asynccontextmanager
