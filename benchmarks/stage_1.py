@@ -33,8 +33,9 @@ from fold import START_US, decision_events, decisions
 sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 from kafka_cluster import KafkaCluster
 from postgres_server import PostgresServer
+from splitgauge.aggregator.engine import compiled_engine
 from splitgauge.aggregator.fold_group import FoldGroup
-from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
+from splitgauge.aggregator.partition_fold import MakeEngine, PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import Surroundings
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.kafka import KafkaEventLog
@@ -229,12 +230,17 @@ async def delivered(place: Place) -> Took:
 
 async def folded(place: Place) -> Took:
     """The same and the fold: all that stage 1 finds out, published now and then into nowhere."""
-    return await _delivered(place, _fold(place))
+    return await _delivered(place, _fold(place, compiled_engine()))
+
+
+async def folded_plainly(place: Place) -> Took:
+    """The same as a process without numba folds."""
+    return await _delivered(place, _fold(place, None))
 
 
 async def followed(place: Place) -> Took:
     """Some partitions, as the only worker that there is, and the fold."""
-    log, take = await KafkaEventLog.connect(place.settings), _fold(place)
+    log, take = await KafkaEventLog.connect(place.settings), _fold(place, compiled_engine())
     try:
         bounds = await log.bounds(OBSERVATIONS.name)
         left = events = sum(bounds[partition].end for partition in place.partitions)
@@ -249,9 +255,9 @@ async def followed(place: Place) -> Took:
         await log.close()
 
 
-def _fold(place: Place) -> Callable[[list[StoredRecord]], None]:
+def _fold(place: Place, engine: MakeEngine | None) -> Callable[[list[StoredRecord]], None]:
     history = decisions()
-    folds = {partition: PartitionFold(partition) for partition in place.partitions}
+    folds = {partition: PartitionFold(partition, engine) for partition in place.partitions}
 
     def take(records: list[StoredRecord]) -> None:
         fold = folds[records[0].partition]
@@ -275,7 +281,7 @@ async def worked(place: Place) -> Took:
         await known.catch_up()
         for partition in place.partitions:
             await checkpoints.drop(checkpoint_owner(partition))
-        group = FoldGroup(Surroundings(log, checkpoints, known, lambda: START_US, "b"))
+        group = FoldGroup(Surroundings(log, checkpoints, known, lambda: START_US, "b", compiled_engine()))
         clock = _Clock()
         working = asyncio.create_task(group.run())
         while sum(group.positions.values()) < events and not working.done():  # noqa: ASYNC110 - only asking shows it: no event
@@ -307,6 +313,7 @@ CONTENDERS: dict[str, Callable[[Place], Coroutine[Any, Any, Took]]] = {
     "getmany + orjson": bare,
     "our delivery": delivered,
     "our delivery + fold": folded,
+    "the same, plain": folded_plainly,
     "a whole worker": worked,
 }
 BASELINE = "getmany + orjson"

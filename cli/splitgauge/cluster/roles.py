@@ -79,21 +79,29 @@ class KeptRole:
 
 
 def _aggregator() -> Work:
+    from splitgauge.aggregator.engine import compiled_engine
     from splitgauge.aggregator.fold_group import FoldGroup
     from splitgauge.aggregator.partition_worker import Pace, Surroundings
     from splitgauge.eventlog.decisions import DecisionLog
     from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
+
+    engine = compiled_engine()
 
     async def work(kept: KeptRole) -> None:
         checkpoints = await PostgresCheckpoints.open(_postgres(kept))
         try:
             decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
             await decisions.catch_up()
-            around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, kept.settings.instance)
+            instance = kept.settings.instance
+            around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, instance, engine)
             pace = Pace(kept.settings.publish_interval_s, kept.settings.checkpoint_interval_s)
             folds = FoldGroup(around, pace=pace)
             kept.begun(
-                lambda: {"ready": folds.ready, "positions": {str(at): upto for at, upto in folds.positions.items()}}
+                lambda: {
+                    "ready": folds.ready,
+                    "engine": "plain" if engine is None else "compiled",
+                    "positions": {str(at): upto for at, upto in folds.positions.items()},
+                }
             )
             await folds.run()
         finally:

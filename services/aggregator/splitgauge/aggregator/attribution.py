@@ -4,11 +4,11 @@ Owns the clock, what was seen, what is open or waiting, and one book per experim
 raises a ContractError and has counted nowhere. Must not know batches, digests or positions.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from splitgauge.aggregator.book import Book
-from splitgauge.aggregator.clock import TICK_US, PartitionClock, expiry_tick, instant_us
+from splitgauge.aggregator.clock import MISSING_AFTER_US, TICK_US, PartitionClock, expiry_tick, instant_us
 from splitgauge.aggregator.duplicates import RecentIds
 from splitgauge.aggregator.ledger import OpenRequest, OpenRequests, WaitingOutcome, WaitingReport, WaitingRoom
 from splitgauge.aggregator.observation import (
@@ -16,6 +16,7 @@ from splitgauge.aggregator.observation import (
     Assignment,
     AssignmentEvent,
     BoundedMeasured,
+    ObservationEvent,
     Outcome,
     OutcomeEvent,
     Report,
@@ -29,7 +30,7 @@ from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.experiment import DAY_S
 from splitgauge.schemas.instants import SECOND_US
 
-__all__ = ["Attribution"]
+__all__ = ["Apart", "Attribution", "Ids"]
 
 _ROUTER = SOURCES["router"]
 _KEEP_OUTSIDE_US = round(7 * DAY_S) * SECOND_US
@@ -39,6 +40,34 @@ _MOST_LANES = 10_000
 """Callers are whoever they are: what is remembered of them must not grow for ever."""
 
 
+class Apart(Protocol):
+    """An engine that keeps some open requests where `Attribution.open` has them not."""
+
+    def give_back(self) -> None:
+        """Let all of them be there."""
+        ...
+
+    def give_back_older(self, at_us: int) -> None:
+        """Let those be there that were opened at this time or before."""
+        ...
+
+    def forget_lanes(self) -> None:
+        """Decisions were read further."""
+        ...
+
+
+class Ids(Protocol):
+    """The ids of the last events; `RecentIds` are such."""
+
+    total: int
+
+    def claim(self, event_id: str) -> bool: ...
+    def release(self, event_id: str) -> None: ...
+    def forget(self) -> None: ...
+    def changed_rows(self) -> dict[bytes, bytes | None]: ...
+    def restore(self, rows: Mapping[bytes, bytes], total: int) -> None: ...
+
+
 class Attribution:
     """The state of a partition that decides what an observation means.
 
@@ -46,16 +75,18 @@ class Attribution:
         books: by experiment.
         outside: reports for no experiment.
         assigned_seen: the highest decisions_offset among assignments: which epochs have ended here (rule 9).
+        apart: who else holds open requests; None: nobody.
     """
 
     def __init__(self) -> None:
         self.clock = PartitionClock()
-        self.recent = RecentIds()
+        self.recent: Ids = RecentIds()
         self.open = OpenRequests()
         self.waiting = WaitingRoom()
         self.books: dict[str, Book] = {}
         self.outside = 0
         self.assigned_seen = 0
+        self.apart: Apart | None = None
         self._view = Registry()
         # Arms that requests were given to already, each made once, and the book of its experiment.
         self._lanes: dict[tuple[Any, ...], tuple[Arm, Book | None]] = {}
@@ -64,10 +95,12 @@ class Attribution:
         """The decisions that count from now on."""
         self._view = view
         self._lanes.clear()
+        if self.apart is not None:
+            self.apart.forget_lanes()
         for experiment_id, book in self.books.items():
             book.learn(view.experiments[experiment_id])
 
-    def observe(self, offset: int, event: AssignmentEvent | OutcomeEvent | ReportEvent) -> None:
+    def observe(self, offset: int, event: ObservationEvent) -> None:
         """The next event of the partition. Raises: ContractError (a dead letter), and nothing has changed."""
         if isinstance(event, ReportEvent):
             self._report(offset, event)
@@ -85,10 +118,21 @@ class Attribution:
             self.recent.release(event_id)
             raise
 
+    def give_back(self) -> None:
+        """Let `open` have all open requests."""
+        if self.apart is not None:
+            self.apart.give_back()
+
+    def known_lane(self, arm: tuple[Any, ...]) -> tuple[Arm, Book | None] | None:
+        """Of an arm that requests were given to since decisions were last read: itself, and its book."""
+        return self._lanes.get(arm)
+
     def mark_missing(self) -> None:
         """Count requests whose horizon has passed. Calling it more or less often changes no number."""
         if self.clock.now_us is None:
             return
+        if self.apart is not None:
+            self.apart.give_back_older(self.clock.now_us - MISSING_AFTER_US)
         for request in self.open.newly_missing(self.clock.now_us):
             if request.arm.experiment_id is not None:
                 self.books[request.arm.experiment_id].missing(request)

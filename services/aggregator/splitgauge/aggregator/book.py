@@ -53,7 +53,7 @@ class Book:
         self.keep_us = round(specification.keep_s * SECOND_US)
         window_s = specification.attribution_window_s
         self._window_us = None if window_s is None else round(window_s * SECOND_US)
-        self._early_us = early_us(specification)
+        self.early_us = early_us(specification)
         self.variants = frozenset(variant.name for variant in specification.variants)
         self.epochs: dict[int, Epoch] = {}
         self.arms: frozenset[tuple[int | None, str | None]] = frozenset()
@@ -100,7 +100,7 @@ class Book:
                 if cell.epoch != arm.epoch:
                     self.tally.foreign += 1
                 else:
-                    row, late = found, at_us - numbers[head + FIRST_AT] > self._early_us
+                    row, late = found, at_us - numbers[head + FIRST_AT] > self.early_us
                     if late:
                         cohorts.flag(row, RETURNED)
                     if cell.variant != variant:
@@ -133,7 +133,7 @@ class Book:
                 if epoch != arm.epoch:
                     self.tally.foreign += 1
                 else:
-                    row, late = found, request.at_us - numbers[head + FIRST_AT] > self._early_us
+                    row, late = found, request.at_us - numbers[head + FIRST_AT] > self.early_us
                     if not numbers[head + FLAGS] & CROSSOVER:
                         start_us, analysed = _bucket_start(request.at_us, clock), epoch
         group = arm.caller, variant, data.status, analysed
@@ -172,7 +172,7 @@ class Book:
         if self._window_us is not None and age_us > self._window_us:
             self.tally.too_late += 1
             return
-        late = age_us > self._early_us
+        late = age_us > self.early_us
         if late:
             cohorts.flag(row, RETURNED)
         cohorts.add(row, values, late=late)

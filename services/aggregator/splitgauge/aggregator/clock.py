@@ -25,13 +25,18 @@ _TEXT_LENGTH = 27  # 2026-11-22T10:00:00.000000Z, as the router writes it
 
 
 class PartitionClock:
-    """The largest `assigned_at` read so far, each assignment moving it by at most an hour."""
+    """The largest `assigned_at` read so far, each assignment moving it by at most an hour.
 
-    __slots__ = ("_tick_end_us", "now_us")
+    Attributes:
+        now_us: None before the first assignment.
+        tick_end_us: end of the running tick once a move has found it: until there no tick passes.
+    """
+
+    __slots__ = ("now_us", "tick_end_us")
 
     def __init__(self, now_us: int | None = None) -> None:
         self.now_us = now_us
-        self._tick_end_us = 0  # of the running tick once a move has found it: until there no tick passes
+        self.tick_end_us = 0
 
     def move(self, assigned_at_us: int) -> bool:
         """Read one assignment. True if a tick has passed."""
@@ -41,11 +46,11 @@ class PartitionClock:
             return False
         if assigned_at_us <= now:
             return False
-        if assigned_at_us < self._tick_end_us:
+        if assigned_at_us < self.tick_end_us:
             self.now_us = assigned_at_us
             return False
         self.now_us = moved = min(assigned_at_us, now + LARGEST_STEP_US)
-        self._tick_end_us = moved - moved % TICK_US + TICK_US
+        self.tick_end_us = moved - moved % TICK_US + TICK_US
         return moved // TICK_US > now // TICK_US
 
     def passed(self, tick: int) -> bool:

@@ -7,7 +7,7 @@ are now. That is exact at any time, so when it happens changes nothing. Knows no
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from splitgauge.aggregator.sums import CellSums
 from splitgauge.aggregator.unit_table import UnitTable
 from splitgauge.schemas.instants import to_text
 
-__all__ = ["OWN_UNIT", "CellKey", "Change", "Cohorts"]
+__all__ = ["OWN_UNIT", "CellKey", "Change", "Cohorts", "UnitWatcher"]
 
 OWN_UNIT = 2
 """Flag of a request that is its own unit: its row goes when its time is over, while the experiment runs on."""
@@ -49,6 +49,26 @@ class Change(NamedTuple):
     late: NDArray[np.int64]
 
 
+class UnitWatcher(Protocol):
+    """Who is told of units (`Cohorts.watch`)."""
+
+    def load(self, unit_ids: Sequence[str], rows: NDArray[np.int64], matrix: Matrix, keys: Sequence[CellKey]) -> None:
+        """Units that are here already, with their rows, and the keys of all cells."""
+        ...
+
+    def came(self, unit_id: str, row: int, *, key: CellKey, first_at_us: int) -> None:
+        """A new unit."""
+        ...
+
+    def flagged(self, unit_id: str, flag: int) -> None:
+        """A unit has a flag from now on."""
+        ...
+
+    def went(self, unit_id: str) -> None:
+        """A unit is here no more."""
+        ...
+
+
 class Cohorts:
     """Units and cells."""
 
@@ -56,7 +76,7 @@ class Cohorts:
         self.layout = layout
         self.units = UnitTable(layout.width)
         self.keys: list[CellKey] = []
-        self._by_day = by_day
+        self.by_day = by_day
         self._numbers: dict[tuple[int, str, str], int] = {}
         self._sums: list[CellSums] = []
         # Rows with a number that does not fit 64 bits, as Python integers; their line in the matrix is out of date.
@@ -70,6 +90,7 @@ class Cohorts:
         self._returned: list[int] = []
         self._flags_before: dict[int, int] = {}
         self._segments = Segments(self.units)
+        self.watcher: UnitWatcher | None = None
 
     def expose(
         self,
@@ -82,7 +103,7 @@ class Cohorts:
         covariates: Iterable[tuple[int, int]],
     ) -> int:
         """The row of a unit after its first live split assignment, with `covariates` as (column, x)."""
-        key = epoch, variant, to_text(at_us)[:_DAY_TEXT] if self._by_day else ""
+        key = self._cell_key(epoch, variant, at_us)
         number = self._numbers.get(key)
         row = self.units.add(unit_id)
         numbers, start = self.units.numbers, row * self.layout.width
@@ -93,7 +114,27 @@ class Cohorts:
         for column, x in covariates:
             numbers[start + column] = x
         self._new.append(row)
+        if self.watcher is not None:
+            self.watcher.came(unit_id, row, key=self.key_of(row), first_at_us=at_us)
         return row
+
+    def expose_many(self, unit_ids: Sequence[str], cells: NDArray[np.int64], first_at_us: NDArray[np.int64]) -> None:
+        """New units that their watcher knows already, in rows from `units.next_row` on; `cells` from `cell_at`."""
+        matrix = np.zeros((len(unit_ids), self.layout.width), dtype=np.int64)
+        matrix[:, CELL], matrix[:, FIRST_AT] = cells, first_at_us
+        first = self.units.extend(unit_ids, matrix, [b""] * len(unit_ids))
+        self._new.extend(range(first, first + len(unit_ids)))
+
+    def cell_at(self, epoch: int, variant: str, at_us: int) -> int | None:
+        """The cell of units that are first exposed at this time; None where there is none yet."""
+        return self._numbers.get(self._cell_key(epoch, variant, at_us))
+
+    def watch(self, watcher: "UnitWatcher") -> None:
+        """Tell somebody of all units, and from now on what becomes of them."""
+        self.watcher = watcher
+        units = self.units
+        rows = np.array(list(units.rows.values()), dtype=np.int64)
+        watcher.load(list(units.rows), rows, units.matrix[rows], self.keys)
 
     def key_of(self, row: int) -> CellKey:
         """The cell of a unit."""
@@ -116,6 +157,8 @@ class Cohorts:
             self._flags_before.setdefault(row, before)
             if flag == RETURNED:
                 self._returned.append(row)
+            if self.watcher is not None:
+                self.watcher.flagged(self.units.unit_ids[row], flag)
 
     def add(self, row: int, values: Iterable[tuple[int, int]], *, late: bool) -> None:
         """Put reported values aside: (place of the metric, fixed point)."""
@@ -167,6 +210,8 @@ class Cohorts:
             if row is not None:
                 self._wide.pop(row, None)
                 self.units.remove(unit_id)
+                if self.watcher is not None:
+                    self.watcher.went(unit_id)
 
     def published(self) -> dict[str, dict[str, Any]]:
         """Settled cells, in the shape of `PartialData.epochs`."""
@@ -182,6 +227,9 @@ class Cohorts:
             published = {**sums.published(), "days": days.get((epoch, variant), {})}
             epochs.setdefault(str(epoch), {})[variant] = published
         return epochs
+
+    def _cell_key(self, epoch: int, variant: str, at_us: int) -> tuple[int, str, str]:
+        return epoch, variant, to_text(at_us)[:_DAY_TEXT] if self.by_day else ""
 
     def _new_cell(self, key: CellKey) -> int:
         number = self._numbers[key] = len(self.keys)

@@ -3,13 +3,13 @@
 Owns both memories and the ids' rows in a checkpoint; knows ids only, no event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from itertools import islice
 
 from msgspec import json
 
-__all__ = ["RECENT_EVENTS", "RECENT_REPORTS", "RecentIds", "remembered"]
+__all__ = ["RECENT_EVENTS", "RECENT_REPORTS", "RecentIds", "id_rows", "ids_in", "remembered"]
 
 RECENT_EVENTS = 100_000
 """Ids of router events (assignments, outcomes) that a partition remembers."""
@@ -63,28 +63,40 @@ class RecentIds:
 
     def changed_rows(self) -> dict[bytes, bytes | None]:
         """Segments that got ids since the last call, and those of which nothing is remembered any more."""
-        rows: dict[bytes, bytes | None] = {}
-        saved_oldest = max(0, self._saved_total - RECENT_EVENTS)
-        total, oldest = self.total, max(0, self.total - RECENT_EVENTS)
-        for segment in range(saved_oldest // _SEGMENT, oldest // _SEGMENT):
-            rows[_PREFIX + str(segment).encode()] = None
-        if total > self._saved_total:
-            ids = list(islice(self._numbers, max(0, len(self._numbers) - RECENT_EVENTS), None))
-            first = max(self._saved_total // _SEGMENT, oldest // _SEGMENT)
-            for segment in range(first, (total - 1) // _SEGMENT + 1):
-                start = max(0, segment * _SEGMENT - oldest)
-                held = ids[start : (segment + 1) * _SEGMENT - oldest]
-                rows[_PREFIX + str(segment).encode()] = json.encode(held)
-        self._saved_total = total
+        held = len(self._numbers)
+        ids = list(islice(self._numbers, max(0, held - RECENT_EVENTS), None))
+        oldest = self.total - len(ids)
+        rows = id_rows(self._saved_total, self.total, lambda start, end: ids[start - oldest : end - oldest])
+        self._saved_total = self.total
         return rows
 
     def restore(self, rows: Mapping[bytes, bytes], total: int) -> None:
         """From the rows of a checkpoint, and how many ids there had been."""
-        segments = {int(key[len(_PREFIX) :]): value for key, value in rows.items() if key.startswith(_PREFIX)}
-        ids = [event_id for segment in sorted(segments) for event_id in json.decode(segments[segment], type=list[str])]
-        oldest = total - min(total, RECENT_EVENTS)
-        self._numbers = {event_id: number for number, event_id in enumerate(ids[oldest - total :], oldest)}
+        ids = ids_in(rows, total)
+        self._numbers = {event_id: number for number, event_id in enumerate(ids, total - len(ids))}
         self.total = self._saved_total = total
+
+
+def id_rows(saved_total: int, total: int, ids: Callable[[int, int], list[str]]) -> dict[bytes, bytes | None]:
+    """Segments that got ids since there were `saved_total`, and those of which nothing is remembered any more.
+
+    `ids` gives those from one number up to another, of the last `RECENT_EVENTS`.
+    """
+    saved_oldest, oldest = max(0, saved_total - RECENT_EVENTS), max(0, total - RECENT_EVENTS)
+    over = range(saved_oldest // _SEGMENT, oldest // _SEGMENT)
+    rows: dict[bytes, bytes | None] = {_PREFIX + str(segment).encode(): None for segment in over}
+    if total > saved_total:
+        for segment in range(max(saved_total, oldest) // _SEGMENT, (total - 1) // _SEGMENT + 1):
+            held = ids(max(segment * _SEGMENT, oldest), min((segment + 1) * _SEGMENT, total))
+            rows[_PREFIX + str(segment).encode()] = json.encode(held)
+    return rows
+
+
+def ids_in(rows: Mapping[bytes, bytes], total: int) -> list[str]:
+    """The last `RECENT_EVENTS` ids in the rows of a checkpoint, when there had been `total`."""
+    segments = {int(key[len(_PREFIX) :]): value for key, value in rows.items() if key.startswith(_PREFIX)}
+    ids = [event_id for segment in sorted(segments) for event_id in json.decode(segments[segment], type=list[str])]
+    return ids[len(ids) - min(total, RECENT_EVENTS) :]
 
 
 def remembered(marks: bytes, report: str) -> bytes | None:

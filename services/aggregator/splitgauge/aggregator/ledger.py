@@ -141,6 +141,11 @@ class WaitingRoom:
         self._changed.add(_report_key(experiment_id, waiting.event.data.unit_id))
         return True
 
+    @property
+    def units(self) -> Iterable[str]:
+        """Units that reports wait for."""
+        return [unit_id for _, unit_id in self._reports]
+
     def take_outcome(self, request_id: str) -> WaitingOutcome | None:
         """The outcome that waits for this request's assignment."""
         if request_id not in self.outcomes:

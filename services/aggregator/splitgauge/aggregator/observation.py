@@ -24,6 +24,7 @@ __all__ = [
     "AssignmentEvent",
     "BoundedMeasured",
     "Measured",
+    "ObservationEvent",
     "Outcome",
     "OutcomeEvent",
     "Report",
@@ -167,12 +168,14 @@ class Arm(NamedTuple):
 arm_of: Callable[[Assignment | Outcome], tuple[Any, ...]] = attrgetter(*Arm._fields)
 """The fields of an `Arm`, fast."""
 
-_Event = AssignmentEvent | OutcomeEvent | ReportEvent
-_decode: Callable[[bytes], _Event] = msgspec.json.Decoder(AssignmentEvent | _BoundedOutcomeEvent | ReportEvent).decode
-_decode_unbounded: Callable[[bytes], _Event] = msgspec.json.Decoder(_Event).decode
+ObservationEvent = AssignmentEvent | OutcomeEvent | ReportEvent
+_decode: Callable[[bytes], ObservationEvent] = msgspec.json.Decoder(
+    AssignmentEvent | _BoundedOutcomeEvent | ReportEvent
+).decode
+_decode_unbounded: Callable[[bytes], ObservationEvent] = msgspec.json.Decoder(ObservationEvent).decode
 
 
-def decode_observation(value: bytes) -> AssignmentEvent | OutcomeEvent | ReportEvent:
+def decode_observation(value: bytes) -> ObservationEvent:
     """The observation in an event's bytes. Raises `UNDECODABLE`, which `malformed` explains.
 
     What was measured is `BoundedMeasured`, but for an outcome with a value out of range: whether it matters is seen

@@ -8,7 +8,7 @@ position, digest and view of the decisions, what is published, and the rows of a
     fold.partials()                          # bytes of `partial.v1` data, of experiments that changed
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from msgspec import json
@@ -16,7 +16,7 @@ from msgspec import json
 from splitgauge.aggregator.attribution import Attribution
 from splitgauge.aggregator.book import Book
 from splitgauge.aggregator.buckets import BUCKET_S
-from splitgauge.aggregator.observation import UNDECODABLE, decode_observation, malformed
+from splitgauge.aggregator.observation import UNDECODABLE, ObservationEvent, decode_observation, malformed
 from splitgauge.experiments.history import ZERO_DIGEST, DecisionHistory, chain
 from splitgauge.schemas.codec import encode
 from splitgauge.schemas.errors import ContractError, LogDamagedError, UnknownSubjectError
@@ -24,7 +24,16 @@ from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import OBSERVATIONS
 
-__all__ = ["BucketChange", "DeadLetter", "FoldResult", "Observation", "PartitionFold", "checkpoint_owner"]
+__all__ = [
+    "BucketChange",
+    "DeadLetter",
+    "Engine",
+    "FoldResult",
+    "MakeEngine",
+    "Observation",
+    "PartitionFold",
+    "checkpoint_owner",
+]
 
 
 class Observation(Protocol):
@@ -88,15 +97,40 @@ def checkpoint_owner(partition: int) -> str:
     return f"fold-{FOLD_VERSION}.{_ROWS_VERSION}/{OBSERVATIONS.name}/{partition}"
 
 
+class Engine(Protocol):
+    """Takes in, of a batch, the events in a row that it can. Has a share in the state, and changes it to the same."""
+
+    def begin(self, values: Sequence[bytes]) -> None:
+        """A batch."""
+        ...
+
+    def take(self, number: int, viewed: int) -> int:
+        """How many it has taken in, from this event of the batch on. `viewed`: how far decisions are known."""
+        ...
+
+    def before(self, event: ObservationEvent) -> None:
+        """An event that it has left is about to be observed."""
+        ...
+
+    def after(self, event: ObservationEvent) -> None:
+        """It has been observed, or refused."""
+        ...
+
+
+MakeEngine = Callable[[Attribution], Engine]
+
+
 class PartitionFold:
     """The state of one partition after the events below `position`."""
 
-    def __init__(self, partition: int) -> None:
+    def __init__(self, partition: int, engine: MakeEngine | None = None) -> None:
+        """`engine`: what takes in many events at a time; left out, all are observed one by one."""
         self.partition = partition
         self.position = 0
         self.digest = ZERO_DIGEST
         self.decisions_offset = 0
         self._state = Attribution()
+        self._engine = None if engine is None else engine(self._state)
         self._viewed = -1  # so that the first event looks, whatever it needs
 
     def fold(self, records: Iterable[Observation], history: DecisionHistory) -> FoldResult:
@@ -105,35 +139,62 @@ class PartitionFold:
         Raises: LogDamagedError where an offset is missing.
         """
         dead: list[DeadLetter] = []
-        first = position = self.position
-        end, observe, digest = history.end, self._state.observe, self.digest
+        batch = list(records)
+        first, end, number = self.position, history.end, 0
         behind = self.decisions_offset if self.decisions_offset > end else None
-        try:
-            for record in records if behind is None else ():
-                offset, value = record.offset, record.value
-                if offset != position:
-                    if offset < position:
-                        continue
-                    raise self._gap(position)
-                try:
-                    event = decode_observation(value)
-                    needed = event.data.decisions_offset
-                    if needed > self._viewed:
-                        if needed > end:
-                            behind = needed
-                            break
-                        self._look(needed, history)
-                    observe(offset, event)
-                except ContractError as exc:
-                    dead.append(DeadLetter(offset, exc.code, str(exc)))
-                except UNDECODABLE as exc:
-                    dead.append(DeadLetter(offset, malformed(exc).code, str(malformed(exc))))
-                digest = chain(digest, offset, value)
-                position = offset + 1
-        finally:
-            self.position, self.digest = position, digest
+        engine = self._engine if _follow_each_other(batch, first) else None
+        if engine is not None:
+            engine.begin([record.value for record in batch])
+        while behind is None and number < len(batch):
+            if engine is not None and (calm := engine.take(number, self._viewed)):
+                self._pass(batch[number : number + calm])
+                number += calm
+                continue
+            record = batch[number]
+            number += 1
+            if record.offset < self.position:
+                continue
+            if record.offset > self.position:
+                raise self._gap(self.position)
+            try:
+                behind = self._observe(record, history, engine)
+            except ContractError as exc:
+                dead.append(DeadLetter(record.offset, exc.code, str(exc)))
+            except UNDECODABLE as exc:
+                dead.append(DeadLetter(record.offset, malformed(exc).code, str(malformed(exc))))
+            if behind is None:
+                self._pass([record])
         self._state.settle()
-        return FoldResult(dead, position - first, behind)
+        return FoldResult(dead, self.position - first, behind)
+
+    def _observe(self, record: Observation, history: DecisionHistory, engine: Engine | None) -> int | None:
+        """Let an event count. Returns how far decisions have to be read before; None: it was taken in.
+
+        Raises: ContractError, `UNDECODABLE`.
+        """
+        event = decode_observation(record.value)
+        needed = event.data.decisions_offset
+        if needed > self._viewed:
+            if needed > history.end:
+                return needed
+            self._look(needed, history)
+        if engine is None:
+            self._state.observe(record.offset, event)
+            return None
+        engine.before(event)
+        try:
+            self._state.observe(record.offset, event)
+        finally:
+            engine.after(event)
+        return None
+
+    def _pass(self, records: Sequence[Observation]) -> None:
+        """Digest and position after the next events."""
+        digest = self.digest
+        for record in records:
+            digest = chain(digest, record.offset, record.value)
+        self.digest = digest
+        self.position += len(records)
 
     # What is published.
 
@@ -215,6 +276,7 @@ class PartitionFold:
         """Rows changed since the last call, None where they are gone; with all before they are the whole state."""
         state = self._state
         state.mark_missing()
+        state.give_back()
         rows = {**state.recent.changed_rows(), **state.open.changed_rows(), **state.waiting.changed_rows()}
         for experiment_id, book in state.books.items():
             prefix = _EXPERIMENT + json.encode(experiment_id)
@@ -235,7 +297,12 @@ class PartitionFold:
 
     @classmethod
     def restore(
-        cls, partition: int, position: int, rows: Mapping[bytes, bytes], history: DecisionHistory
+        cls,
+        partition: int,
+        position: int,
+        rows: Mapping[bytes, bytes],
+        history: DecisionHistory,
+        engine: MakeEngine | None = None,
     ) -> "PartitionFold":
         """The fold at `position` from all rows written up to there; `history` read as far as it had been then.
 
@@ -249,7 +316,7 @@ class PartitionFold:
                 where=f"{OBSERVATIONS.name}/{partition}/{position}",
                 remedy="Remove the checkpoint: the fold then starts again from the log",
             )
-        fold = cls(partition)
+        fold = cls(partition, engine)
         fold.position, fold.digest = position, bytes.fromhex(meta.digest)
         state = fold._state
         state.clock.now_us, state.outside, state.assigned_seen = meta.now_us, meta.outside, meta.assigned_seen
@@ -278,6 +345,10 @@ class PartitionFold:
             where=f"{OBSERVATIONS.name}/{self.partition}/{offset}",
             remedy="Restore the log from an export or a backup: nothing after it can be folded",
         )
+
+
+def _follow_each_other(records: Sequence[Observation], position: int) -> bool:
+    return bool(records) and all(record.offset == offset for offset, record in enumerate(records, position))
 
 
 def _meta(rows: Mapping[bytes, bytes]) -> _Meta:

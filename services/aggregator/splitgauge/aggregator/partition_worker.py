@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from splitgauge.aggregator.partition_fold import FoldResult, PartitionFold, checkpoint_owner
+from splitgauge.aggregator.partition_fold import FoldResult, MakeEngine, PartitionFold, checkpoint_owner
 from splitgauge.aggregator.publisher import Publication, Publisher
 from splitgauge.aggregator.table_events import partial_key, table_event
 from splitgauge.eventlog.believed_bounds import believed_bounds
@@ -40,13 +40,14 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a worker works with. `now_us` dates envelopes; no number depends on it."""
+    """What a worker works with. `now_us` dates envelopes; no number depends on it, nor on the engine of the fold."""
 
     log: EventLog
     checkpoints: Checkpoints
     decisions: DecisionLog
     now_us: Callable[[], int]
     instance: str
+    engine: MakeEngine | None = None
 
 
 class Source(Protocol):
@@ -112,7 +113,7 @@ class PartitionWorker:
         self._publisher = publisher
         self._pace = pace
         self._owner = checkpoint_owner(partition)
-        self._fold = PartitionFold(partition)
+        self._fold = PartitionFold(partition, around.engine)
         self._saved: int | None = None
         self._last = self._saved_last = b""
         self._caught_up = False
@@ -315,7 +316,7 @@ class PartitionWorker:
     async def _load(self) -> None:
         checkpoint = await self._around.checkpoints.load(self._owner)
         if checkpoint is None:
-            self._fold, self._saved = PartitionFold(self.partition), None
+            self._fold, self._saved = PartitionFold(self.partition, self._around.engine), None
             return
         await self._read_decisions(PartitionFold.decisions_needed(checkpoint.rows))
         self._fold = await asyncio.to_thread(
@@ -324,6 +325,7 @@ class PartitionWorker:
             checkpoint.position,
             checkpoint.rows,
             self._around.decisions.history,
+            self._around.engine,
         )
         self._saved = checkpoint.position
         self._last = self._saved_last = checkpoint.rows[LAST]

@@ -14,7 +14,7 @@ from splitgauge.aggregator.exact import Matrix
 __all__ = ["NOWHERE", "UnitTable"]
 
 NOWHERE = -1
-"""In place of a segment."""
+"""In place of a segment or a row."""
 
 _FIRST_ROWS = 64
 
@@ -46,6 +46,11 @@ class UnitTable:
         self._free: list[int] = []
         self._use_memory(_FIRST_ROWS)
 
+    @property
+    def next_row(self) -> int:
+        """The first of the rows that new units get; `NOWHERE` while they get those of units that have gone."""
+        return NOWHERE if self._free else len(self.unit_ids)
+
     def add(self, unit_id: str) -> int:
         """The row of a new unit, all zeros."""
         if self._free:
@@ -61,7 +66,7 @@ class UnitTable:
         return row
 
     def extend(self, unit_ids: Sequence[str], matrix: Matrix, reports: Sequence[bytes]) -> int:
-        """Add units with their rows, before any has been removed. Returns: the first of the rows."""
+        """Add units with their rows, from `next_row` on. Returns: the first of the rows."""
         first = len(self.unit_ids)
         end = first + len(unit_ids)
         while end > len(self.matrix):

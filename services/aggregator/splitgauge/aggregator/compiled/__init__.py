@@ -1,0 +1,1 @@
+"""The fold's calm events, compiled: an engine beside the plain one, with the same bytes."""
