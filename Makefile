@@ -7,6 +7,7 @@ ARGS :=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 KAFKA := .kafka/.installed
+COMPILED := .venv/.compiled
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -42,17 +43,22 @@ $(KAFKA): infra/kafka/pom.xml
 	mvn --quiet --batch-mode --file infra/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/libs
 	touch $@
 
+# The compiled fold, ahead of its first use: later processes load it in a second.
+$(COMPILED): $(INSTALLED) $(wildcard services/aggregator/splitgauge/aggregator/compiled/*.py)
+	$(BIN)/python -m splitgauge.aggregator.compiled.warm_up
+	touch $@
+
 demo: $(INSTALLED)
 	$(BIN)/splitgauge demo $(ARGS)
 
-demo-cluster: $(INSTALLED) $(KAFKA)
+demo-cluster: $(COMPILED) $(KAFKA)
 	$(BIN)/splitgauge demo --cluster $(ARGS)
 
 # One process per core of a small machine; the tests of one file stay together, as they share servers.
-test: $(INSTALLED) $(KAFKA)
+test: $(COMPILED) $(KAFKA)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-benchmarks: $(INSTALLED)
+benchmarks: $(COMPILED)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 lint: style types imports
