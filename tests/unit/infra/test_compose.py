@@ -78,7 +78,7 @@ def test_brokers_are_those_of_the_tests_and_set_like_them() -> None:
     version = pom.findtext(".//m:dependency[m:artifactId='kafka_2.13']/m:version", namespaces=namespace)
     with_three = KafkaCluster(LIBS, nodes=3)
     tried = with_three.properties(with_three.nodes[0])
-    with_three.stop()
+    with_three.close()
     for number, (name, broker) in enumerate(BROKERS.items(), start=1):
         assert broker["image"] == f"apache/kafka:{version}"
         settings = properties_of(broker)
