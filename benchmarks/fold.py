@@ -35,7 +35,7 @@ from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.schemas.topics import OBSERVATIONS
 from splitgauge.schemas.workload import Workload
-from splitgauge.standalone.measuring import COLLECTION
+from splitgauge.standalone.collection import collect_seldom
 
 START_US = 1_790_000_000_000_000
 PARTIAL_EVERY = 10_000
@@ -254,8 +254,7 @@ def memory_per_unit() -> float:
 async def run(requests: int, rounds: int) -> int:
     """Print the table. Returns 1 if the fold misses its target on any row."""
     history = decisions()
-    gc.freeze()
-    gc.set_threshold(*COLLECTION)
+    collect_seldom()
     print(f"{'units':>10} {'partitions':>10} {'events':>9} {'bare us':>8} {'fold us':>8} {'ratio':>6} {'frozen':>7}")
     worst = 1.0
     for units, partitions in ((600, 1), (requests // 3, 1), (10**9, 1), (200_000, 4)):

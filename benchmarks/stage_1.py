@@ -47,7 +47,7 @@ from splitgauge.schemas.envelope import SOURCES, EventType, wrap
 from splitgauge.schemas.identifiers import live_event_id
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, unit_partition
-from splitgauge.standalone.measuring import COLLECTION
+from splitgauge.standalone.collection import collect_seldom
 
 QUIXSTREAMS = "quixstreams==3.28.1"
 PARTITIONS = 4
@@ -300,8 +300,7 @@ class _Clock:
 
     def __init__(self) -> None:
         gc.collect()
-        gc.freeze()
-        gc.set_threshold(*COLLECTION)
+        collect_seldom()
         self._cpu_s, self._wall_s = time.process_time(), time.perf_counter()
 
     def took(self, events: int) -> Took:

@@ -6,10 +6,10 @@ is in flight is answered, what is queued is written, the other roles end, then t
 """
 
 import asyncio
-import gc
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import uvloop
@@ -24,11 +24,17 @@ from splitgauge.console.operators import Part
 from splitgauge.console.service import Console, ConsoleSettings
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.router.clock import SYSTEM_CLOCK
-from splitgauge.router.service import Router
+from splitgauge.router.settings import RouterSettings
 from splitgauge.standalone.application import application
+from splitgauge.standalone.collection import collect_seldom
 from splitgauge.standalone.listening import bound, serve
 
+if TYPE_CHECKING:
+    from splitgauge.router.service import Router
+
 __all__ = ["run"]
+
+MakeRouter = Callable[[KafkaEventLog, RouterSettings], "Router"]
 
 
 def run(settings: ClusterSettings) -> int:
@@ -38,22 +44,27 @@ def run(settings: ClusterSettings) -> int:
         as they have to be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
     """
     background = {role: BACKGROUND[role]() for role in sorted(settings.roles & BACKGROUND.keys())}
+    make_router = _router() if Role.ROUTER in settings.roles else None
     if Role.AGGREGATOR in settings.roles:
-        from splitgauge.standalone.measuring import COLLECTION
-
-        gc.freeze()
-        gc.set_threshold(*COLLECTION)
+        collect_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, background))
+        runner.run(_serve(settings, background, make_router))
     return 0
 
 
-async def _serve(settings: ClusterSettings, background: Mapping[Role, Work]) -> None:
+def _router() -> MakeRouter:
+    """Loaded with its role, as those in the background are."""
+    from splitgauge.router import service
+
+    return service.Router
+
+
+async def _serve(settings: ClusterSettings, background: Mapping[Role, Work], make_router: MakeRouter | None) -> None:
     listener = bound(settings.host, settings.port)
     about = f"{', '.join(sorted(settings.roles))} on {settings.kafka.bootstrap}"
     try:
         await serve_roles(
-            partial(_started, settings, background),
+            partial(_started, settings, background, make_router),
             settings.roles,
             lambda app: serve(app, listener, shutdown_s=settings.shutdown_s, about=about),
         )
@@ -70,7 +81,12 @@ async def _connected(settings: ClusterSettings) -> AsyncGenerator[KafkaEventLog]
         await log.close()
 
 
-async def _started(settings: ClusterSettings, background: Mapping[Role, Work], stack: AsyncExitStack) -> ASGIApp:
+async def _started(
+    settings: ClusterSettings,
+    background: Mapping[Role, Work],
+    make_router: MakeRouter | None,
+    stack: AsyncExitStack,
+) -> ASGIApp:
     """All roles, each to be stopped by the stack before those that were started earlier."""
     log = await stack.enter_async_context(_connected(settings))
     parts: dict[str, Part] = {"log": lambda: {"ready": True, **log.status()}}
@@ -79,8 +95,8 @@ async def _started(settings: ClusterSettings, background: Mapping[Role, Work], s
         parts[role.value] = kept.status
         await stack.enter_async_context(_beside(kept))
     router: Router | None = None
-    if Role.ROUTER in settings.roles:
-        router = await stack.enter_async_context(Router(log, settings.router))
+    if make_router is not None:
+        router = await stack.enter_async_context(make_router(log, settings.router))
         parts[Role.ROUTER.value] = router.status
     rest = await _surface(settings, log, parts, stack)
     return rest if router is None else application(router.app, rest)

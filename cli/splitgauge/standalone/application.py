@@ -3,17 +3,19 @@
 A plain ASGI dispatcher, so that a request on the data path passes through nothing that it does not need.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splitgauge.console.last_answer import ASGIApp, LastAnswer, Receive, Scope, Send
-from splitgauge.router.gateway import Gateway
 from splitgauge.router.refusal import refusal_of
 from splitgauge.schemas.errors import SplitgaugeError
+
+if TYPE_CHECKING:  # a process that only needs to show errors needs no data path
+    from splitgauge.router.gateway import Gateway
 
 __all__ = ["application", "document"]
 
 
-def application(gateway: Gateway, console: ASGIApp) -> ASGIApp:
+def application(gateway: "Gateway", console: ASGIApp) -> ASGIApp:
     """Both as one."""
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,6 @@ standard input ends, however the parent came to its end. It meets the rest of th
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -26,18 +25,15 @@ from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import LogInUseError, LogUnavailableError, SplitgaugeError
+from splitgauge.standalone.collection import collect_seldom
 
-__all__ = ["COLLECTION", "main"]
+__all__ = ["main"]
 
 _logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 """After the log could not be used: the folds start again from their checkpoints."""
 REPORT_EVERY_S = 0.1
-
-COLLECTION = (50_000, 50, 100)
-"""Thresholds of the garbage collector. Its full rounds walk over every unit's row to find that none is garbage; at the
-interpreter's own they cost the fold a tenth of its time (benchmarks/fold.py)."""
 
 
 @dataclass(slots=True)
@@ -142,8 +138,7 @@ async def _report(measuring: _Measuring, ended: asyncio.Event) -> None:
 def main() -> None:
     """Run as the child. Signals for the terminal's processes are the parent's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
-    gc.set_threshold(*COLLECTION)
+    collect_seldom()
     folder, instance, settings = sys.argv[1:]
     measuring = _Measuring(Path(folder), instance, AnalyzerSettings(**orjson.loads(settings)))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -14,7 +14,6 @@ Where 4 fails the caller is refused, and the outcome of an assignment that may s
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
@@ -28,6 +27,7 @@ from splitgauge.router.inquiry import Inquiry
 from splitgauge.router.outbox import Outbox, Ticket
 from splitgauge.router.plan import Plan, plan, plan_outside
 from splitgauge.router.refusal import refusal_of
+from splitgauge.router.settings import Durability
 from splitgauge.router.splice import splice
 from splitgauge.router.token import Token, TokenSigner
 from splitgauge.router.unit_key import UnitKey
@@ -38,10 +38,7 @@ from splitgauge.schemas.errors import LogUnavailableError, UpstreamError, Upstre
 from splitgauge.schemas.problem import CONTENT_TYPE
 from splitgauge.schemas.traffic import OutcomeStatus
 
-__all__ = ["Durability", "Exchange", "Reply"]
-
-Durability = Literal["default", "strict", "batched"]
-"""What an answer waits for: its assignment; its outcome, too; nothing."""
+__all__ = ["Exchange", "Reply"]
 
 
 @dataclass(frozen=True, slots=True)

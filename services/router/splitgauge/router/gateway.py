@@ -13,13 +13,14 @@ import orjson
 
 from splitgauge.router.clock import Clock
 from splitgauge.router.events import EventMaker
-from splitgauge.router.exchange import Durability, Exchange, Reply
+from splitgauge.router.exchange import Exchange, Reply
 from splitgauge.router.follower import Follower
 from splitgauge.router.inquiry import OPERATIONS, WEBHOOK, Inquiry, Operation
 from splitgauge.router.json_value import is_object
 from splitgauge.router.outbox import Outbox
 from splitgauge.router.refusal import refusal_of
 from splitgauge.router.reports import Attribution, read_submitted
+from splitgauge.router.settings import Durability
 from splitgauge.schemas import instants
 from splitgauge.schemas.errors import ContractError, MalformedError, SplitgaugeError, UnknownSubjectError
 from splitgauge.schemas.problem import CONTENT_TYPE

@@ -3,10 +3,12 @@
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from splitgauge.router.exchange import Durability
+__all__ = ["Durability", "RouterSettings"]
 
-__all__ = ["RouterSettings"]
+Durability = Literal["default", "strict", "batched"]
+"""What an answer waits for: its assignment; its outcome, too; nothing."""
 
 _MIB = 2**20
 
