@@ -1,4 +1,4 @@
-"""Memory of the partition fold: bytes for each unit of a running experiment, and for each of its metrics.
+"""Memory of the partition fold, with the engine that a worker has: bytes for each unit of a running experiment, and for each of its metrics.
 
 Resident memory of a process of its own for each number of metrics, over the second half of the units: what is kept for
 every partition, such as the ids of the last 100,000 events, is there by then. Each unit has one request, its outcome,
@@ -20,6 +20,7 @@ from uuid import UUID
 
 import orjson
 
+from splitgauge.aggregator.engine import compiled_engine
 from splitgauge.aggregator.partition_fold import PartitionFold
 from splitgauge.eventlog.port import StoredRecord
 from splitgauge.experiments.commands import By, activate_experiment, define_experiment, define_workload
@@ -28,6 +29,7 @@ from splitgauge.schemas.codec import encode
 from splitgauge.schemas.decision import Actor, DecisionData
 from splitgauge.schemas.envelope import SOURCES, EventType, wrap
 from splitgauge.schemas.experiment import ExperimentSpecification
+from splitgauge.schemas.identifiers import live_event_id
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.metric import ROUTER_METRICS
 from splitgauge.schemas.topics import OBSERVATIONS
@@ -82,10 +84,10 @@ def observations(units: Iterable[int], metrics: int, *, first_request: int = 0) 
         place: dict[str, Any] = {"experiment_id": "exp", "epoch": 1, "request_id": request}
         unit: dict[str, Any] = {"unit_id": f"{unit_number * 0x9E3779B97F4A7C15 % 2**128:032x}", "decisions_offset": 3}
         given = {**place, **unit, "workload": "base", "variant": variant, "reason": "split", "mode": "live"}
-        yield _event("assignment", given, f"a{number}", at_us)
+        yield _event("assignment", given, live_event_id(request, "assignment"), at_us)
         measured = {"success": True, "latency_ms": 20.0 + number % 7, "output_tokens": number % 500}
         ended = {**given, "assigned_at": to_text(at_us), "status": "complete", "metrics": measured}
-        yield _event("outcome", ended, f"o{number}", at_us)
+        yield _event("outcome", ended, live_event_id(request, "outcome"), at_us)
         if metrics:
             values = {f"metric-{metric}": float(number % (metric + 2)) for metric in range(metrics)}
             yield _event("report", {**place, **unit, "metrics": values, "received_at": to_text(at_us)}, "r", at_us)
@@ -104,7 +106,7 @@ def _event(kind: str, data: DecisionData | dict[str, Any], event_id: str, at_us:
 
 def bytes_per_unit(units: int, metrics: int) -> float:
     """Resident bytes that one more unit costs, over the second half of the units."""
-    history, fold = decisions(metrics), PartitionFold(0)
+    history, fold = decisions(metrics), PartitionFold(0, compiled_engine())
     resident: list[int] = []
     batch: list[StoredRecord] = []
     half = units // 2 * (3 if metrics else 2)

@@ -28,6 +28,7 @@ sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 from memory import decision_events, decisions, observations
 
 from postgres_server import PostgresServer
+from splitgauge.aggregator.engine import compiled_engine
 from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import LAST, Pace, Surroundings, mark_of
 from splitgauge.aggregator.worker import FoldWorker
@@ -118,7 +119,7 @@ def size_of(rows: Mapping[bytes, bytes | None]) -> int:
 
 def built(units: int) -> tuple[PartitionFold, StoredRecord]:
     """The fold after a request of each unit, and the last event of it."""
-    history, fold = decisions(METRICS), PartitionFold(0)
+    history, fold = decisions(METRICS), PartitionFold(0, compiled_engine())
     last: StoredRecord | None = None
     events = enumerate(observations(range(units), METRICS))
     while batch := [StoredRecord(OBSERVATIONS.name, 0, offset, None, value) for offset, value in islice(events, BATCH)]:
@@ -152,7 +153,7 @@ async def worker(log: MemoryEventLog, checkpoints: Timed) -> AsyncGenerator[tupl
     """At work while the context lasts."""
     read = DecisionLog(log, source=SOURCES["aggregator"], instance="benchmark")
     await read.catch_up()
-    around = Surroundings(log, checkpoints, read, lambda: time.time_ns() // 1000, "benchmark")
+    around = Surroundings(log, checkpoints, read, lambda: time.time_ns() // 1000, "benchmark", compiled_engine())
     folds = FoldWorker(around, pace=Pace(checkpoint_interval_s=SAVE_EVERY_S))
     stalls = Stalls()
     tasks = [asyncio.create_task(folds.run()), asyncio.create_task(stalls.watch())]

@@ -4,7 +4,7 @@ Owns who waits for whom, and until when; which request is missing. Counts nothin
 due. Knows no metric.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct, json
@@ -142,9 +142,9 @@ class WaitingRoom:
         return True
 
     @property
-    def units(self) -> Iterable[str]:
-        """Units that reports wait for."""
-        return [unit_id for _, unit_id in self._reports]
+    def units(self) -> Collection[tuple[str, str]]:
+        """Experiments and units that reports wait for."""
+        return self._reports.keys()
 
     def take_outcome(self, request_id: str) -> WaitingOutcome | None:
         """The outcome that waits for this request's assignment."""

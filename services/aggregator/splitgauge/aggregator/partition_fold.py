@@ -116,6 +116,10 @@ class Engine(Protocol):
         """It has been observed, or refused."""
         ...
 
+    def restored(self) -> None:
+        """The state has come from a checkpoint."""
+        ...
+
 
 MakeEngine = Callable[[Attribution], Engine]
 
@@ -328,6 +332,8 @@ class PartitionFold:
         for experiment_id, own in _by_experiment(rows).items():
             book = state.books[experiment_id] = Book(view.experiments[experiment_id])
             book.restore(own, state.clock)
+        if fold._engine is not None:
+            fold._engine.restored()
         return fold
 
     @staticmethod

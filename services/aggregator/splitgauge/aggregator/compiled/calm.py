@@ -45,6 +45,7 @@ class CalmEvents:
         self._lanes = Lanes()
         self._units = UnitIndex()
         self._books: list[Book] = []
+        self._numbers: dict[str, int] = {}
         self._of_books: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
         self._scalars = np.zeros(of.N_SCALARS, dtype=np.int64)
         self._scalars[of.OLDEST_OPEN_US] = _NEVER_US
@@ -103,7 +104,8 @@ class CalmEvents:
     def after(self, event: ObservationEvent) -> None:
         """An event that was not calm has been observed, whatever became of it."""
         if isinstance(event, ReportEvent):
-            self._watch(unit_halves(event.data.unit_id))
+            if self._state.waiting.units:
+                self._watch(unit_halves(event.data.unit_id))
         else:
             self._watch(halves_of(event.data.request_id))
         if self._tick_end_us != self._state.clock.tick_end_us:
@@ -111,6 +113,11 @@ class CalmEvents:
             self.forget_lanes()
         if self._looked and not isinstance(event, ReportEvent):
             self._learn(event)
+
+    def restored(self) -> None:
+        """The state has come from a checkpoint: many units are met now, rather than when the first event asks."""
+        for book in self._state.books.values():
+            self._number_of(book)
 
     # What others look for.
 
@@ -207,20 +214,23 @@ class CalmEvents:
         if self._lanes.full:
             self.forget_lanes()
         arm, book = known
-        number, unit_arm = (-1, LEFT_OUT) if book is None else self._numbers_of(book, arm.epoch, arm.variant)
-        if book is None or number >= 0:
-            self._lanes.learn(arm, book, book_number=number, unit_arm=unit_arm, at_us=self._state.clock.now_us or 0)
+        number = -1 if book is None else self._number_of(book)
+        if book is not None and number < 0:
+            return
+        known_arm = arm.epoch is not None and arm.variant is not None
+        unit_arm = self._units.arm(number, arm.epoch or 0, arm.variant or "") if known_arm else LEFT_OUT
+        self._lanes.learn(arm, book, book_number=number, unit_arm=unit_arm, at_us=self._state.clock.now_us or 0)
 
-    def _numbers_of(self, book: Book, epoch: int | None, variant: str | None) -> tuple[int, int]:
-        """Of the book (-1: too many) and of the arm of units that are given to it."""
-        if book.cohorts.watcher is None:
+    def _number_of(self, book: Book) -> int:
+        """The number of a book, which is watched from now on; -1: there are too many."""
+        if book.id not in self._numbers:
             if len(self._books) == MOST_BOOKS:
-                return -1, LEFT_OUT
+                return -1
+            self._numbers[book.id] = len(self._books)
             book.cohorts.watch(self._units.of_book(len(self._books)))
             self._books.append(book)
             self._of_books = np.zeros((len(self._books), 2), dtype=np.int64)
-        number = next(number for number, known in enumerate(self._books) if known is book)
-        return number, LEFT_OUT if epoch is None or variant is None else self._units.arm(number, epoch, variant)
+        return self._numbers[book.id]
 
     def _watch(self, halves: tuple[int, int] | None) -> None:
         """The run leaves events to others that have this request or, if it is a new one, this unit."""
@@ -231,7 +241,7 @@ class CalmEvents:
         """Watch only what somebody waits for now."""
         state = self._state
         requests = [halves_of(text) for text in chain(state.open.young, state.open.missing, state.waiting.outcomes)]
-        ids = {*requests, *(unit_halves(unit_id) for unit_id in state.waiting.units)} - {None}
+        ids = {*requests, *(unit_halves(unit_id) for _, unit_id in state.waiting.units)} - {None}
         self._watched = np.zeros((max(_FIRST_LINES, 1 << (4 * len(ids)).bit_length()), 3), dtype=np.int64)
         self._n_watched = 0
         for halves in ids:

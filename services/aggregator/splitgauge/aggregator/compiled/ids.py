@@ -21,6 +21,7 @@ _RING = 2**17
 _LINES = 2**18
 _SPARE = _RING - RECENT_EVENTS
 _ALL_BITS = 2**64 - 1
+_NEVER = -RECENT_EVENTS - 1
 _RELEASED = -1
 _TEXT_LENGTH = 36
 _DIGITS = np.array([place for place in range(_TEXT_LENGTH) if place not in {8, 13, 18, 23}])
@@ -64,7 +65,7 @@ class RecentIdRing:
         self.make_room(1)
         halves = halves_of(event_id)
         if halves is None:
-            if self._others.get(event_id, -RECENT_EVENTS) >= self.total - RECENT_EVENTS:
+            if self._others.get(event_id, _NEVER) >= self.total - RECENT_EVENTS:
                 return False
             self._others[event_id] = self.total
             self.ring[self.total % _RING] = 0
