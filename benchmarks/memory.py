@@ -1,4 +1,4 @@
-"""Memory of the partition fold with a worker's engine: bytes for each unit of a running experiment, and for each metric.
+"""Memory of the partition fold, with a worker's engine: bytes for each unit of an experiment, and for each metric.
 
 Resident memory of a process of its own for each number of metrics, over the second half of the units: what is kept for
 every partition, such as the ids of the last 100,000 events, is there by then. Each unit has one request, its outcome,

@@ -1,7 +1,7 @@
-"""One recorded traffic on both engines: tables, analyses and decisions are the same, byte for byte.
+"""One recorded traffic, embedded and on the cluster: tables, analyses and decisions are the same, byte for byte.
 
 The traffic is written in rounds. Each is folded wholly before the analyzer looks at it, on both engines, so that every
-look stands on the same positions. Clock and instances are given: so the envelopes are the same, too.
+look stands on the same positions. The cluster folds with the compiled engine. Clock and instances are given: so the envelopes are the same, too.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -16,6 +16,7 @@ from kafka_broker import fresh_settings, plan
 from plain_fold import events_in
 from postgres_server import PostgresServer
 from recorded import FAST, PARTITIONS, Aggregating, Recorder, embedded, record, running
+from splitgauge.aggregator.engine import compiled_engine
 from splitgauge.aggregator.faust_tables import FaustTablesWorker
 from splitgauge.aggregator.fold_group import FoldGroup
 from splitgauge.aggregator.partition_worker import Surroundings
@@ -36,10 +37,12 @@ FOLDING = 2
 def in_group(log: EventLog, checkpoints: PostgresCheckpoints) -> Aggregating:
     """Stage 1 as a group; stage 2 goes on meanwhile."""
 
+    engine = compiled_engine()
+
     @asynccontextmanager
     async def at_work(now_us: Callable[[], int]) -> AsyncGenerator[None]:
         decisions = [DecisionLog(log, source=SOURCES["aggregator"], instance="a1") for _ in range(FOLDING)]
-        folds = [FoldGroup(Surroundings(log, checkpoints, read, now_us, "a1"), pace=FAST) for read in decisions]
+        folds = [FoldGroup(Surroundings(log, checkpoints, read, now_us, "a1", engine), pace=FAST) for read in decisions]
         async with running(*(fold.run() for fold in folds)):
             yield
 
