@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
-from kafka_cluster import free_ports
 
 from kafka_broker import plan
+from kafka_cluster import free_ports
 from pipeline_harness import OUTCOMES, Up, until
 from plain_fold import (
     decisions_in,

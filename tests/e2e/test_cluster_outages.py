@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from kafka_cluster import KafkaCluster, Node
 
 from archived_log import expect_archived
 from cli_harness import CommandLine
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import LIBS, fresh_settings, plan
+from kafka_cluster import KafkaCluster, Node
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
 from plain_fold import ends_of, newest_windows, positions_of
 from postgres_server import PostgresServer
@@ -121,6 +121,7 @@ async def test_the_database_is_killed_and_stays_away(tmp_path: Path) -> None:
         outage.postgres.start()
         await outage.goes_on()
         outage.postgres.stop()
+        await outage.goes_on()
         await asyncio.sleep(AWAY_S)
         outage.postgres.start()
         await outage.goes_on()

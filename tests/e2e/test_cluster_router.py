@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
-from kafka_cluster import KafkaCluster
 
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import LIBS, fresh_settings
+from kafka_cluster import KafkaCluster
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
 from plain_fold import events_in
 from postgres_server import PostgresServer

@@ -8,10 +8,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from kafka_cluster import free_ports
 
 from cli_harness import CommandLine
 from kafka_broker import broker, fresh_settings, plan
+from kafka_cluster import free_ports
 from postgres_server import PostgresServer
 from splitgauge.aggregator.changelog import CHANGELOG, changelog_topic, make_changelog
 from splitgauge.cluster.finding import Finding, Outcome

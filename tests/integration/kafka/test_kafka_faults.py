@@ -8,9 +8,9 @@ from contextlib import aclosing
 from typing import cast
 
 import pytest
-from kafka_cluster import KafkaCluster
 
 from kafka_broker import LIBS, OpenLog, fresh_settings
+from kafka_cluster import KafkaCluster
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.port import EventLog, GroupMember, Record, StoredRecord

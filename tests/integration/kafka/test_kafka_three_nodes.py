@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from kafka_cluster import KafkaCluster
 
 from kafka_broker import LIBS, fresh_settings, plan
+from kafka_cluster import KafkaCluster
 from splitgauge.cluster.finding import Outcome
 from splitgauge.cluster.kafka_checks import check_kafka
 from splitgauge.eventlog.kafka import KafkaEventLog

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka_cluster import KafkaCluster
-from secured_listeners import SecuredListeners
 
 from certificates import Authority
 from cli_harness import CommandLine
 from cluster_harness import Cluster
 from kafka_broker import LIBS, fresh_settings, plan
+from kafka_cluster import KafkaCluster
 from kafka_rights import Kind, Right, allow
 from pipeline_harness import Application, Endpoints, experiment, until
 from postgres_server import PostgresServer
+from secured_listeners import SecuredListeners
 from splitgauge.aggregator.changelog import make_changelog
 from splitgauge.cluster.finding import Outcome
 from splitgauge.cluster.kafka_checks import check_kafka

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka_cluster import KafkaCluster
 
 from compose_file import BROKERS, DOCUMENT, OURS, ROOT, SERVICES, properties_of
 from kafka_broker import LIBS
+from kafka_cluster import KafkaCluster
 from splitgauge.cli.settings import PREFIX, Settings, load
 from splitgauge.cluster.role import Role
 
