@@ -8,6 +8,7 @@ that only routes needs neither mathematics nor Faust.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from splitgauge.cluster.role import Role
 from splitgauge.cluster.settings import ClusterSettings
@@ -15,6 +16,9 @@ from splitgauge.eventlog.port import EventLog
 from splitgauge.router.clock import SYSTEM_CLOCK
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import ContractError, LogUnavailableError, SplitgaugeError
+
+if TYPE_CHECKING:
+    from splitgauge.aggregator.fold_group import FoldGroup
 
 __all__ = ["BACKGROUND", "KeptRole", "Work"]
 
@@ -96,18 +100,20 @@ def _aggregator() -> Work:
             around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, instance, engine)
             pace = Pace(kept.settings.publish_interval_s, kept.settings.checkpoint_interval_s)
             folds = FoldGroup(around, pace=pace)
-            kept.begun(
-                lambda: {
-                    "ready": folds.ready,
-                    "engine": "plain" if engine is None else "compiled",
-                    "positions": {str(at): upto for at, upto in folds.positions.items()},
-                }
-            )
+            kept.begun(lambda: _said_by(folds) | {"engine": "plain" if engine is None else "compiled"})
             await folds.run()
         finally:
             await checkpoints.close()
 
     return work
+
+
+def _said_by(folds: "FoldGroup") -> dict[str, object]:
+    said: dict[str, object] = {
+        "ready": folds.ready,
+        "positions": {str(at): upto for at, upto in folds.positions.items()},
+    }
+    return said if folds.unsaved_reason is None else said | {"unsaved_reason": folds.unsaved_reason}
 
 
 def _tables() -> Work:

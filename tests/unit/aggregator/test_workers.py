@@ -1,12 +1,14 @@
 """The shell of the aggregator on the log in memory: what is published, what survives a stop, who wins."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import dataclasses
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
 from fold_stories import START, Decisions, Stored, assignment, outcome, report, stored
+from splitgauge.aggregator.fold_group import FoldGroup
 from splitgauge.aggregator.partition_fold import PartitionFold, checkpoint_owner
 from splitgauge.aggregator.partition_worker import LAST, Pace, Surroundings, mark_of
 from splitgauge.aggregator.publisher import Publication, Publisher
@@ -16,10 +18,10 @@ from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
 from splitgauge.eventlog import believed_bounds
 from splitgauge.eventlog.decisions import DecisionLog
-from splitgauge.eventlog.memory import MemoryEventLog
+from splitgauge.eventlog.memory import MemoryCheckpoints, MemoryEventLog
 from splitgauge.eventlog.port import Bounds, Record, StoredRecord
 from splitgauge.schemas.codec import decode, encode
-from splitgauge.schemas.errors import LogDamagedError
+from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
 from splitgauge.schemas.tables import PartialData
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS, PARTIALS, WINDOWS
 
@@ -92,7 +94,7 @@ async def world() -> World:
 
 
 @asynccontextmanager
-async def running(*workers: FoldWorker | TablesWorker) -> AsyncGenerator[None]:
+async def running(*workers: FoldGroup | FoldWorker | TablesWorker) -> AsyncGenerator[None]:
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield
@@ -156,6 +158,52 @@ async def test_a_restarted_worker_goes_on_from_its_checkpoint(world: World) -> N
     fold.fold(stored([*EVENTS[0], *later]), world.decisions.history)
     partials = [partial for partial in await world.data(PARTIALS.name, "partial") if partial["partition"] == 0]
     assert encode(partials[-1]) == fold.partial("exp")
+
+
+class AwayCheckpoints(MemoryCheckpoints):
+    """A database that may be away."""
+
+    away = False
+
+    async def save(
+        self, owner: str, *, expected: int | None, position: int, changed: Mapping[bytes, bytes | None]
+    ) -> bool:
+        if self.away:
+            raise LogUnavailableError("the database is away")
+        return await super().save(owner, expected=expected, position=position, changed=changed)
+
+
+async def test_while_checkpoints_cannot_be_saved_partials_are_published_and_later_all_is_saved(world: World) -> None:
+    checkpoints = AwayCheckpoints()
+    around = dataclasses.replace(world.surroundings(), checkpoints=checkpoints)
+    group = FoldGroup(around, pace=Pace(publish_interval_s=0.001, checkpoint_interval_s=0.001))
+
+    async def saved() -> dict[int, int]:
+        found = {partition: await checkpoints.load(checkpoint_owner(partition)) for partition in EVENTS}
+        return {partition: each.position for partition, each in found.items() if each is not None}
+
+    async def all_saved() -> bool:
+        return await saved() == {partition: len(events) for partition, events in EVENTS.items()}
+
+    async def published() -> bool:
+        return any(partial["upto"] == len(EVENTS[0]) for partial in await world.data(PARTIALS.name, "partial"))
+
+    async def troubled() -> bool:
+        return group.unsaved_reason == "the database is away."
+
+    checkpoints.away = True
+    async with running(group):
+        await world.write(EVENTS)
+        await until(published)
+        await until(troubled)
+        assert await saved() == {}
+        checkpoints.away = False
+        await until(all_saved)
+        assert group.unsaved_reason is None
+    restored = await checkpoints.load(checkpoint_owner(0))
+    assert restored is not None
+    fold = PartitionFold.restore(0, restored.position, restored.rows, world.decisions.history)
+    assert PartialData.model_validate_json(fold.partial("exp")) == world.plain(0)
 
 
 async def test_an_older_partial_after_ours_makes_us_publish_again(world: World) -> None:

@@ -48,6 +48,11 @@ class FoldGroup:
         """How far each partition of ours is folded (exclusive)."""
         return {partition: worker.position for partition, worker in self._workers.items()}
 
+    @property
+    def unsaved_reason(self) -> str | None:
+        """Why checkpoints cannot be saved for now; the fold goes on. None: they can."""
+        return next((worker.unsaved_reason for worker in self._workers.values() if worker.unsaved_reason), None)
+
     async def run(self) -> None:
         """Until cancelled. Raises: as `PartitionWorker.run`, in an ExceptionGroup: one partition stops all."""
         async with self._around.log.join(OBSERVATIONS.name, GROUP) as member, asyncio.TaskGroup() as tasks:

@@ -5,6 +5,7 @@ between any two writes repeats some of them with the same ids and loses none. Kn
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -18,12 +19,14 @@ from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
 from splitgauge.experiments.history import ZERO_DIGEST, chain
-from splitgauge.schemas.errors import LogDamagedError
+from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import FOLD_VERSION
 from splitgauge.schemas.topics import DEAD_LETTERS, DECISIONS, OBSERVATIONS
 
 __all__ = ["LAST", "Pace", "PartitionWorker", "Source", "Surroundings", "mark_of"]
+
+_logger = logging.getLogger(__name__)
 
 _BATCH = 500
 LAST = b"last"
@@ -101,7 +104,11 @@ def mark_of(event: StoredRecord) -> bytes:
 
 
 class PartitionWorker:
-    """Folds one partition for ever."""
+    """Folds one partition for ever.
+
+    Attributes:
+        unsaved_reason: why its checkpoint cannot be saved for now; None: it can.
+    """
 
     def __init__(
         self, partition: int, around: Surroundings, publisher: Publisher, pace: Pace, *, source: "Source | None" = None
@@ -124,6 +131,8 @@ class PartitionWorker:
         # finished time bucket that nobody has published.
         self._published = asyncio.Lock()
         self._unsaved = asyncio.Event()
+        self.unsaved_reason: str | None = None
+        self._left: _Changes | None = None  # that could not be saved, and are in no later ones
 
     @property
     def position(self) -> int:
@@ -144,7 +153,8 @@ class PartitionWorker:
         """Until cancelled, or until its partition is somebody else's.
 
         Raises: LogDamagedError (a gap, a lost end, or decisions that an observation stands on are missing),
-            LogUnavailableError (also where dead letters cannot be written: nothing may be skipped silently).
+            LogUnavailableError (also where dead letters cannot be written: nothing may be skipped silently; but not
+            while only checkpoints cannot be saved).
         """
         while True:
             self._caught_up = False
@@ -192,7 +202,7 @@ class PartitionWorker:
         while self._fold.position < end:
             await self._take(await self._around.log.read(OBSERVATIONS.name, self.partition, self.position))
             if now() >= due_at:
-                await self._save(await self._changes())
+                await self._try_to_save(await self._changes())
                 due_at = now() + self._pace.checkpoint_interval_s
 
     async def _live(self) -> None:
@@ -265,7 +275,21 @@ class PartitionWorker:
             if self.position != self._saved:
                 async with self._published:
                     changes = await self._changes()
-                await self._save(changes)
+                await self._try_to_save(changes)
+
+    async def _try_to_save(self, changes: _Changes) -> None:
+        """Save what has changed. Where that fails it is saved with what changes later, and the fold goes on."""
+        if self._left is not None:
+            changes = changes._replace(rows=self._left.rows | changes.rows)
+        try:
+            await self._save(changes)
+        except LogUnavailableError as exc:
+            if self.unsaved_reason is None:
+                _logger.warning("partition %d goes on without saving its checkpoint: %s", self.partition, exc)
+            self._left, self.unsaved_reason = changes, str(exc)
+            self._unsaved.set()
+        else:
+            self._left, self.unsaved_reason = None, None
 
     def _publications(self) -> list[Publication]:
         positions = {self.partition: self._fold.position}
@@ -314,6 +338,7 @@ class PartitionWorker:
         await self._source.saved(position)
 
     async def _load(self) -> None:
+        self._left = self.unsaved_reason = None
         checkpoint = await self._around.checkpoints.load(self._owner)
         if checkpoint is None:
             self._fold, self._saved = PartitionFold(self.partition, self._around.engine), None
