@@ -1,5 +1,5 @@
 # Everything a checkout needs: each target first sets up .venv from requirements.lock, hashes required, and reuses it;
-# tests and the demo on a cluster also the jars of Kafka, which take Maven to fetch and Java 17 to run.
+# tests, benchmarks and the demo on a cluster also the jars of Kafka, which take Maven to fetch and Java 17 to run.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS :=
@@ -22,7 +22,7 @@ help:
 	@echo "make published    schemas/published and docs/settings.md again from the models"
 	@echo "make format   let ruff rewrite what it can"
 	@echo "make lock     make requirements.lock again from pyproject.toml (ARGS=--upgrade: newest versions)"
-	@echo "make setup    only .venv; make broker   only the jars of the Kafka broker that tests start"
+	@echo "make setup    only .venv; make broker   only the jars of the Kafka brokers that are started here"
 
 setup: $(INSTALLED)
 
@@ -58,7 +58,7 @@ demo-cluster: $(COMPILED) $(KAFKA)
 test: $(COMPILED) $(KAFKA)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-benchmarks: $(COMPILED)
+benchmarks: $(COMPILED) $(KAFKA)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 lint: style types imports
