@@ -49,17 +49,17 @@ class Archiver:
         self._settings = settings or ArchiverSettings()
         self._recognized: set[tuple[str, int]] = set()
         self._copied = 0
-        self._behind: int | None = None
-        self._trouble: str | None = None
+        self._waiting: int | None = None
+        self._reason: str | None = None
 
     def status(self) -> dict[str, object]:
-        """For operators: events copied by this process, events behind as of the round before, what is wrong."""
-        return {
-            "ready": self._trouble is None and self._behind is not None,
-            "copied": self._copied,
-            "behind": self._behind,
-            "trouble": self._trouble,
+        """For operators: events copied by this process, events that waited when the last round began, what is wrong."""
+        said: dict[str, object] = {
+            "ready": self._reason is None and self._waiting is not None,
+            "copied_events_total": self._copied,
+            "waiting_events": self._waiting,
         }
+        return said if self._reason is None else said | {"reason": self._reason}
 
     async def run(self) -> None:
         """For ever; waits while log or database cannot be reached.
@@ -70,14 +70,14 @@ class Archiver:
             try:
                 copied = await self.round()
             except LogUnavailableError as exc:
-                self._trouble = str(exc)
+                self._reason = str(exc)
                 _logger.warning("the archiver waits: %s", exc)
                 await asyncio.sleep(self._settings.retry_s)
                 continue
             except LogDamagedError as exc:
-                self._trouble = str(exc)
+                self._reason = str(exc)
                 raise
-            self._trouble = None
+            self._reason = None
             if not copied:
                 await asyncio.sleep(self._settings.rest_s)
 
@@ -93,7 +93,7 @@ class Archiver:
             for topic, partitions in snapshot.items()
             for partition, bounds in enumerate(partitions)
         ]
-        self._behind = sum(max(0, bounds.end - positions[topic, number]) for topic, number, bounds in places)
+        self._waiting = sum(max(0, bounds.end - positions[topic, number]) for topic, number, bounds in places)
         before = self._copied
         for topic, partition, bounds in places:
             await self._check_source(topic, partition, bounds, positions[topic, partition])
