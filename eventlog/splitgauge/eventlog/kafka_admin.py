@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from splitgauge.eventlog.clock_difference import ahead_s
 from splitgauge.eventlog.kafka_errors import mapped
 from splitgauge.eventlog.kafka_quorum import DescribeQuorum, controller_clock_ms
 from splitgauge.eventlog.kafka_settings import KafkaSettings
@@ -85,16 +86,17 @@ async def brokers(settings: KafkaSettings) -> list[Broker]:
 
 
 async def clock_ahead_s(settings: KafkaSettings, now_s: Callable[[], float]) -> float:
-    """How far the clock of Kafka's controller is ahead of ours; 0 where the way there takes longer than they differ.
+    """How far the clock of Kafka's controller is ahead of ours, as `ahead_s` says it.
 
     Raises: LogUnavailableError, also where brokers are too old for the question or this user may not ask it.
     """
     (host, port, _), *_ = collect_hosts((await reach(settings))[0].address)
     async with _connection(settings, host, port) as connection:
-        asked_s = now_s()
-        theirs_s = controller_clock_ms(await connection.send(DescribeQuorum())) / 1000
-        answered_s = now_s()
-    return theirs_s - answered_s if theirs_s > answered_s else min(0.0, theirs_s - asked_s)
+
+        async def ask() -> float:
+            return controller_clock_ms(await connection.send(DescribeQuorum())) / 1000
+
+        return await ahead_s(ask, now_s)
 
 
 async def configured(

@@ -6,6 +6,7 @@ Owns what Splitgauge needs of a server and of a user; a test works with exactly 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from splitgauge.eventlog.clock_difference import ahead_s
 from splitgauge.eventlog.postgres_database import Database
 
 __all__ = ["RIGHTS", "ServerFacts", "clock_ahead_s", "inspect_server", "missing_rights"]
@@ -55,16 +56,14 @@ async def missing_rights(database: Database) -> list[str]:
 
 
 async def clock_ahead_s(database: Database, now_s: Callable[[], float]) -> float:
-    """How far the server's clock is ahead of ours; 0 where the way there takes longer than they differ.
-
-    Raises: LogUnavailableError.
-    """
+    """How far the server's clock is ahead of ours, as `ahead_s` says it. Raises: LogUnavailableError."""
     await database.fetch("SELECT 1")  # a new connection would count as time under way
-    asked_s = now_s()
-    (row,) = await database.fetch("SELECT extract(epoch FROM clock_timestamp())::float8 AS theirs_s")
-    answered_s = now_s()
-    theirs_s = float(row["theirs_s"])
-    return theirs_s - answered_s if theirs_s > answered_s else min(0.0, theirs_s - asked_s)
+
+    async def ask() -> float:
+        (row,) = await database.fetch("SELECT extract(epoch FROM clock_timestamp())::float8 AS theirs_s")
+        return float(row["theirs_s"])
+
+    return await ahead_s(ask, now_s)
 
 
 def _wanted() -> list[tuple[str, str]]:
