@@ -73,7 +73,7 @@ async def init_topics(settings: KafkaSettings, plan: TopicPlan) -> InitReport:
         }
         await _create(admin, settings, plan, missing)
         if growing:
-            with mapped("Kafka"):
+            with mapped(settings.bootstrap):
                 await admin.create_partitions(
                     {settings.topic(name): NewPartitions(wanted) for name, (_, wanted) in growing.items()}
                 )
@@ -98,7 +98,7 @@ async def check_topics(settings: KafkaSettings, plan: TopicPlan | None = None) -
     if missing:
         raise UnknownSubjectError(
             f"there is no topic {', '.join(missing)}",
-            where="Kafka",
+            where=settings.bootstrap,
             remedy="Create it with `splitgauge init`, or let this user describe it",
         )
     misfits = misfits_of(found, settings, plan)
@@ -136,7 +136,7 @@ async def _create(
         )
         for topic in topics
     ]
-    with mapped("Kafka"):
+    with mapped(settings.bootstrap):
         answer: Any = await admin.create_topics(wishes)
     for topic, code, message in answer.topic_errors:
         if code not in (0, _TOPIC_EXISTS):  # somebody else may have created it just now; it is compared afterwards
