@@ -12,10 +12,10 @@ from splitgauge.schemas.codec import encode
 from splitgauge.schemas.envelope import SOURCES, wrap
 from splitgauge.schemas.topics import TOPICS, Retention
 
-__all__ = ["MOST_LETTERS", "dead_letter"]
+__all__ = ["dead_letter"]
 
-MOST_LETTERS = 1_000
-"""Of a reason: some say what they have found, and that may be as long as the event."""
+_REASON_CHARACTERS = 1_000
+"""At most: some reasons say what was found, and that may be as long as the event."""
 
 
 def dead_letter(record: StoredRecord, *, code: str, reason: str, role: str, time: str, instance: str) -> Record:
@@ -30,7 +30,7 @@ def dead_letter(record: StoredRecord, *, code: str, reason: str, role: str, time
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        reason=reason[:MOST_LETTERS],
+        reason=reason[:_REASON_CHARACTERS],
         code=code,
         value=None if sent_by_callers else base64.b64encode(record.value).decode(),
     )
