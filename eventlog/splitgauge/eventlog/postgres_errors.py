@@ -82,7 +82,7 @@ def translate(error: BaseException, *, where: str) -> SplitgaugeError | None:
         return LogDamagedError(_words(error), where=where, remedy=remedy)
     if isinstance(error, asyncpg.ProgramLimitExceededError):
         return ContractError(f"this is larger than PostgreSQL takes: {error}", where=where, code="too-large")
-    if isinstance(error, asyncpg.exceptions.DataError | asyncpg.DataError):
+    if isinstance(error, asyncpg.DataError):
         return ContractError(f"PostgreSQL cannot hold this: {error}", where=where)
     return None
 
