@@ -7,13 +7,13 @@ what stands here. Reads any event log; writes nothing.
 from typing import Any
 
 from splitgauge.aggregator.partition_fold import PartitionFold
-from splitgauge.aggregator.table_events import UNREADABLE, read_table_event, window_rank
+from splitgauge.aggregator.table_events import UNREADABLE, Bucket, read_bucket, read_table_event, window_rank
 from splitgauge.aggregator.tables import buckets_of, window_of
 from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.experiments.looks import AcceptedLook, Looks
 from splitgauge.schemas.codec import decode, encode
-from splitgauge.schemas.tables import BucketsData, PartialData
+from splitgauge.schemas.tables import PartialData, is_removal
 from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, WINDOWS
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "plain_window",
     "plain_windows",
     "positions_of",
+    "standing",
     "tables_in",
 ]
 
@@ -46,6 +47,13 @@ async def events_in(log: EventLog, topic: str) -> list[StoredRecord]:
             found += batch
             position = batch[-1].offset + 1
     return found
+
+
+async def standing(log: EventLog, topic: str) -> list[StoredRecord]:
+    """The events of a topic whose keys were not removed after them."""
+    records = await events_in(log, topic)
+    removed = {record.key: record.offset for record in records if is_removal(record.key, record.value)}
+    return [record for record in records if record.offset > removed.get(record.key, -1)]
 
 
 async def ends_of(log: EventLog) -> Positions:
@@ -81,14 +89,12 @@ async def newest_buckets(log: EventLog) -> Buckets:
 async def plain_buckets(log: EventLog) -> Buckets:
     """The time buckets at the end of the log, none forgotten."""
     history = await decisions_in(log)
-    parts: dict[tuple[str, str], dict[int, BucketsData]] = {}
+    parts: dict[tuple[str, str], dict[int, Bucket]] = {}
     for partition, end in (await ends_of(log)).items():
         for change in (await _folded(log, history, partition, end)).bucket_events():
-            part = BucketsData.model_validate_json(change.data)
+            part = read_bucket(change.data)
             parts.setdefault((part.experiment_id, part.start), {})[partition] = part
-    return {
-        place: decode(encode(buckets_of(held).model_dump(mode="json")))["variants"] for place, held in parts.items()
-    }
+    return {place: decode(encode(buckets_of(held)))["variants"] for place, held in parts.items()}
 
 
 def positions_of(window: bytes) -> Positions:
@@ -131,7 +137,7 @@ async def _published(log: EventLog, kind: str) -> list[bytes]:
     """The data of all windows of a type, one after the other; what cannot be read is none."""
     events = [
         read_table_event(record.value)
-        for record in await events_in(log, WINDOWS.name)
+        for record in await standing(log, WINDOWS.name)
         if window_rank(record.value) != UNREADABLE
     ]
     return [bytes(event.data) for event in events if event.type == kind]

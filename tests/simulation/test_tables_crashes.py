@@ -12,9 +12,17 @@ import pytest
 
 from faults import Crash, Crashed, FaultyEventLog
 from fold_stories import START, Decisions, assignment, outcome, report, stored
-from plain_fold import events_in, newest_windows
+from plain_fold import newest_windows, standing
+from splitgauge.aggregator.clock import DAY_US
 from splitgauge.aggregator.partition_fold import PartitionFold
-from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
+from splitgauge.aggregator.table_events import (
+    Bucket,
+    partial_bucket_key,
+    partial_key,
+    read_bucket,
+    read_table_event,
+    table_event,
+)
 from splitgauge.aggregator.tables import buckets_of, window_of
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.eventlog.memory import MemoryEventLog
@@ -41,38 +49,55 @@ class StageOne:
         self._decisions.start("exp", metrics=[{"name": "rating"}])
         self._folds = [PartitionFold(partition) for partition in range(PARTITIONS)]
         self._partials: dict[int, PartialData] = {}
-        self._buckets: dict[int, dict[int, BucketsData]] = {}
+        self._buckets: dict[int, dict[int, Bucket]] = {}
 
-    async def publish(self, step: int) -> None:
+    async def publish(self, step: int, *, later_us: int = 0) -> None:
         """Fold the next request of a partition, and append what changed."""
         fold = self._folds[step % PARTITIONS]
-        events = _request(step)
+        events = _request(step, later_us)
         result = fold.fold(stored(events, fold.position), self._decisions.history)
         assert (result.folded, result.dead_letters) == (len(events), [])
         for data in fold.partials().values():
             self._partials[fold.partition] = PartialData.model_validate_json(data)
             await self._append("partial", data, None, fold)
         for _, start_us, data in fold.bucket_events():
-            self._buckets.setdefault(start_us, {})[fold.partition] = BucketsData.model_validate_json(data)
+            self._buckets.setdefault(start_us, {})[fold.partition] = read_bucket(data)
             await self._append("partial-buckets", data, start_us, fold)
 
     async def stands(self) -> bool:
         """Whether the newest windows are those of all partials, byte by byte, and so are those of time buckets."""
-        window = encode(window_of(self._partials).model_dump(mode="json"))
-        buckets = {start_us: buckets_of(parts) for start_us, parts in self._buckets.items()}
-        return (await newest_windows(self.log)).get("exp") == window and await newest_buckets(self.log) == buckets
+        buckets = {
+            start_us: BucketsData.model_validate_json(encode(buckets_of(parts)))
+            for start_us, parts in self._buckets.items()
+        }
+        newest = (await newest_windows(self.log)).get("exp")
+        return newest == self.window and await newest_buckets(self.log) == buckets
+
+    @property
+    def window(self) -> bytes:
+        """Of all partials."""
+        return encode(window_of(self._partials).model_dump(mode="json"))
 
     async def _append(
         self, kind: Literal["partial", "partial-buckets"], data: bytes, start_us: int | None, fold: PartitionFold
     ) -> None:
-        key = partial_key("exp", fold.partition, start_us)
-        positions = {fold.partition: fold.position}
-        value = table_event(kind, data, subject="exp", key=key, positions=positions, time=to_text(START), instance="a1")
+        partition = fold.partition
+        key = partial_key("exp", partition) if start_us is None else partial_bucket_key("exp", start_us, partition)
+        value = table_event(
+            kind,
+            data,
+            subject="exp",
+            key=key,
+            positions={partition: fold.position},
+            time=to_text(START),
+            instance="a1",
+            start_us=start_us,
+        )
         await self.log.append(PARTIALS.name, [Record(value, key.encode())])
 
 
-def _request(step: int) -> list[bytes]:
-    unit, request, at = f"u{step}", f"r{step}", FIRST + step // 4 * BUCKET
+def _request(step: int, later_us: int) -> list[bytes]:
+    unit, request, at = f"u{step}", f"r{step}", FIRST + step // 4 * BUCKET + later_us
     told = report(unit, {"rating": step}, experiment="exp", epoch=1, request=request, at=at + SECOND)
     return [assignment(request, unit, at=at), outcome(request, unit, at=at), told]
 
@@ -80,7 +105,7 @@ def _request(step: int) -> list[bytes]:
 async def bucket_records(log: EventLog) -> list[tuple[Record, BucketsData]]:
     """All windows of time buckets in the topic, in order."""
     found: list[tuple[Record, BucketsData]] = []
-    for record in await events_in(log, WINDOWS.name):
+    for record in await standing(log, WINDOWS.name):
         event = read_table_event(record.value)
         if event.type == "splitgauge.window-buckets.v1":
             bucket = BucketsData.model_validate_json(bytes(event.data))
@@ -179,3 +204,46 @@ async def test_an_older_time_bucket_after_ours_makes_us_publish_again() -> None:
         await until(story.stands)
         await story.log.append(WINDOWS.name, [stale])
         await until(story.stands)
+
+
+async def test_parts_of_finished_time_buckets_are_removed_once_their_window_stands() -> None:
+    story = StageOne()
+    for step in range(4):
+        await story.publish(step)  # while stage 2 is away, also for days
+    await story.publish(4, later_us=3 * DAY_US)
+
+    async def removed() -> bool:
+        keys = {record.key for record in await standing(story.log, PARTIALS.name)}
+        return keys == {b"exp/0", b"exp/1", b"exp/0/%d" % (FIRST + BUCKET + 3 * DAY_US)}
+
+    async with running(story.log):
+        await until(story.stands)
+        await until(removed)
+    windows = await bucket_records(story.log)
+
+    async def changed() -> bool:
+        return len(await bucket_records(story.log)) > len(windows)
+
+    async with running(story.log):
+        await until(removed)
+        assert len(await bucket_records(story.log)) == len(windows)
+        # What comes later for a finished bucket, of a partition that lags, changes no window, and does not stay.
+        await story.publish(5)
+        await story.publish(6, later_us=3 * DAY_US)
+        await until(changed)
+        await until(removed)
+    assert len(await bucket_records(story.log)) == len(windows) + 1
+
+
+async def test_windows_of_time_buckets_too_old_for_charts_are_removed_by_who_begins() -> None:
+    story = StageOne()
+    await tell(story, range(4), Crash.never())
+    assert list(await newest_buckets(story.log)) == [FIRST]
+    await story.publish(4, later_us=8 * DAY_US)
+
+    async def newer_one_is_left() -> bool:
+        return list(await newest_buckets(story.log)) == [FIRST + BUCKET + 8 * DAY_US]
+
+    async with running(story.log):
+        await until(newer_one_is_left)
+    assert (await newest_windows(story.log))["exp"] == story.window

@@ -258,7 +258,8 @@ class _Lane:
         async with self._producers.lend(self._topic, self._partition, records=len(records)) as producer:
             batch, headers = producer.create_batch(), self._headers
             for key, value in records:
-                if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                # No value is how Kafka is told that what stands under a key may go.
+                if batch.append(timestamp=None, key=key, value=value or None, headers=headers) is None:
                     message = f"a batch of {len(records)} records was cut too large"
                     raise RuntimeError(message)
             batch.close()

@@ -14,7 +14,8 @@ class Record(NamedTuple):
     """An event to append: its bytes are kept as they are.
 
     Attributes:
-        value: the event, structured-mode CloudEvents JSON.
+        value: the event, structured-mode CloudEvents JSON. Empty in a topic that keeps the newest event of a key:
+            nobody needs that key's events any more, and the log may drop them.
         key: what compaction goes by, and the partition where `partition` is None. None: no key.
         partition: where the writer decides it (observations); else None: by a stable hash of the key.
     """

@@ -24,6 +24,7 @@ __all__ = [
     "PartialData",
     "VariantTotals",
     "WindowData",
+    "is_removal",
     "runs_of",
 ]
 
@@ -231,3 +232,9 @@ class BucketsData(EventData):
     positions: dict[Integer, Integer]
     fold_version: Integer = FOLD_VERSION
     variants: dict[str, BucketCell] = {}
+
+
+def is_removal(key: bytes | None, value: bytes) -> bool:
+    """Whether an event of partials or windows says that nobody needs a time bucket any more: its key (experiment,
+    partition, start), and no value. Under any other key nothing is no table."""
+    return not value and key is not None and key.count(b"/") == 2

@@ -158,6 +158,13 @@ class TestRead:
         assert (newest[b"y"].offset, newest[b"x"].offset) == (places[1][1], places[3][1])
         assert (await log.bounds(PARTIALS.name))[0].end == places[3][1] + 1
 
+    @pytest.mark.needs("compacted topics")
+    async def test_of_a_key_that_nobody_needs_any_more_an_empty_value_is_the_newest(self, log: EventLog) -> None:
+        await log.append(PARTIALS.name, [Record(b"x1", key=b"x")])
+        [(_, removed)] = await log.append(PARTIALS.name, [Record(b"", key=b"x")])
+        last = (await log.read(PARTIALS.name, 0, removed))[0]
+        assert (last.offset, last.key, last.value) == (removed, b"x", b"")
+
 
 class TestBounds:
     async def test_every_partition_is_there_from_the_first_moment(self, log: EventLog) -> None:

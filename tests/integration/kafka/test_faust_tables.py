@@ -17,11 +17,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from fold_stories import START, Decisions, assignment, outcome, report, stored
 from kafka_broker import forget, fresh_settings, plan
-from plain_fold import events_in, newest_windows
+from plain_fold import events_in, newest_windows, standing
 from splitgauge.aggregator.changelog import changelog_topic, make_changelog
+from splitgauge.aggregator.clock import DAY_US
 from splitgauge.aggregator.faust_tables import FaustTablesWorker
 from splitgauge.aggregator.partition_fold import PartitionFold
-from splitgauge.aggregator.table_events import partial_key, read_table_event, table_event
+from splitgauge.aggregator.table_events import partial_bucket_key, partial_key, read_table_event, table_event
 from splitgauge.aggregator.tables import window_of
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.eventlog.kafka import KafkaEventLog
@@ -69,6 +70,7 @@ class StageOne:
         self._folds = [PartitionFold(partition) for partition in range(PARTITIONS)]
         self._partials: dict[str, dict[int, PartialData]] = {}
         self.steps = 0
+        self.later_us = 0
 
     def step(self) -> list[Record]:
         """The next request of a partition; what stage 1 publishes then."""
@@ -77,7 +79,7 @@ class StageOne:
         unit, request = f"u{number}", f"r{number}"
         about: dict[str, Any] = {
             "experiment": experiment_id,
-            "at": START + number * 20_000_000,
+            "at": START + number * 20_000_000 + self.later_us,
             "seen": self._decisions.end,
         }
         events = [
@@ -93,8 +95,8 @@ class StageOne:
             key = partial_key(name, fold.partition)
             records.append(_record("partial", data, name, key, fold))
         for name, start_us, data in fold.bucket_events():
-            key = partial_key(name, fold.partition, start_us)
-            records.append(_record("partial-buckets", data, name, key, fold))
+            key = partial_bucket_key(name, start_us, fold.partition)
+            records.append(_record("partial-buckets", data, name, key, fold, start_us))
         return records
 
     @property
@@ -104,10 +106,23 @@ class StageOne:
 
 
 def _record(
-    kind: Literal["partial", "partial-buckets"], data: bytes, name: str, key: str, fold: PartitionFold
+    kind: Literal["partial", "partial-buckets"],
+    data: bytes,
+    name: str,
+    key: str,
+    fold: PartitionFold,
+    start_us: int | None = None,
 ) -> Record:
-    positions = {fold.partition: fold.position}
-    value = table_event(kind, data, subject=name, key=key, positions=positions, time=to_text(START), instance="a1")
+    value = table_event(
+        kind,
+        data,
+        subject=name,
+        key=key,
+        positions={fold.partition: fold.position},
+        time=to_text(START),
+        instance="a1",
+        start_us=start_us,
+    )
     return Record(value, key.encode())
 
 
@@ -194,6 +209,31 @@ async def test_windows_are_those_of_the_embedded_worker_byte_for_byte(cluster: C
     assert (data["topic"], data["partition"], data["code"]) == (PARTIALS.name, at, "malformed")
 
 
+async def test_a_partial_in_another_partition_than_its_experiments_is_buried_and_not_summed(cluster: Cluster) -> None:
+    home = partition_of_key(PARTIALS.name, b"checkout/0", SPREAD)
+    stray = (home + 1) % SPREAD
+    # What is told later would count, if it stood in its place; and it is met twice, by the stream and by who begins.
+    ahead = StageOne()
+    later = [record for _ in range(24) for record in ahead.step() if record.key == b"checkout/0"][-1]
+
+    async def buried() -> bool:
+        return bool(await events_in(cluster.log, DEAD_LETTERS.name))
+
+    await cluster.tell(12)
+    async with running(cluster.worker()):
+        await until(cluster.stands)
+        await cluster.log.append(PARTIALS.name, [later._replace(partition=stray)])
+        await until(buried)
+    async with running(cluster.worker("w2")):
+        await cluster.tell(4)
+        await until(cluster.stands)
+    letters = [decode(record.value) for record in await events_in(cluster.log, DEAD_LETTERS.name)]
+    assert len({letter["id"] for letter in letters}) == 1
+    data = letters[0]["data"]
+    assert (data["topic"], data["partition"], data["code"]) == (PARTIALS.name, stray, "malformed")
+    assert data["reason"].startswith("the partials of experiment 'checkout' stand in another partition")
+
+
 async def test_a_worker_that_starts_again_has_its_table_from_the_changelog(cluster: Cluster) -> None:
     async with running(cluster.worker()):
         await cluster.tell(12)
@@ -243,6 +283,26 @@ async def test_an_older_window_after_ours_makes_us_publish_again(cluster: Cluste
         await until(cluster.stands)
         await cluster.log.append(WINDOWS.name, [Record(record.value, record.key) for record in old])
         await until(cluster.stands)
+
+
+async def test_parts_of_finished_time_buckets_do_not_stay(cluster: Cluster) -> None:
+    async def only_new_parts_stand() -> bool:
+        keys = [(record.key or b"").split(b"/") for record in await standing(cluster.log, PARTIALS.name)]
+        return min(int(key[2]) for key in keys if len(key) == 3) > START + DAY_US
+
+    async with running(cluster.worker()):
+        await cluster.tell(12)
+        await until(cluster.stands)
+        before = await tables_of(cluster.log)
+        cluster.story.later_us = 3 * DAY_US
+        await cluster.tell(12)
+        await until(cluster.stands)
+        await until(only_new_parts_stand)
+    async with running(cluster.worker("w2")):
+        await cluster.tell(4)
+        await until(cluster.stands)
+    charts = {key: table for key, table in before.items() if b"/" in (key or b"")}
+    assert charts.items() <= (await tables_of(cluster.log)).items()
 
 
 async def test_workers_share_the_experiments_and_take_over_from_one_that_leaves(cluster: Cluster) -> None:

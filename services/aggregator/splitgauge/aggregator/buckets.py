@@ -16,7 +16,7 @@ from splitgauge.schemas.instants import SECOND_US
 __all__ = ["BUCKET_S", "BUCKET_US", "Buckets"]
 
 BUCKET_S = 60
-"""Every bucket is a row of the log for ever, for each partition: 1,440 a day and experiment. Part of FOLD_VERSION."""
+"""A row of the log for each: 1,440 a day and experiment. Part of FOLD_VERSION."""
 
 BUCKET_US = BUCKET_S * SECOND_US
 

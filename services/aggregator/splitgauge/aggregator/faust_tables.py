@@ -16,7 +16,7 @@ from typing import Any
 import faust
 
 from splitgauge.aggregator.changelog import TABLE, app_id, make_changelog
-from splitgauge.aggregator.publisher import Publisher
+from splitgauge.aggregator.publisher import Publisher, remove
 from splitgauge.aggregator.table_events import experiment_of, partial_key, partial_row, window_rank
 from splitgauge.aggregator.window_set import WindowSet
 from splitgauge.eventlog.dead_letters import dead_letter
@@ -25,6 +25,7 @@ from splitgauge.eventlog.partitions import partition_of_key
 from splitgauge.eventlog.port import EventLog, StoredRecord
 from splitgauge.schemas.errors import LogUnavailableError, MalformedError
 from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.tables import is_removal
 from splitgauge.schemas.topics import DEAD_LETTERS, PARTIALS, WINDOWS
 
 __all__ = ["FaustTablesWorker"]
@@ -134,7 +135,10 @@ class FaustTablesWorker:
                 for record in records:
                     await self._take(record, windows)
                 position = records[-1].offset + 1
-        await self._publisher.read(wanted=lambda key: self._partition_of(key.encode()) in partitions)
+        await self._publisher.read(
+            wanted=lambda key: windows.holds(key) and self._partition_of(key.encode()) in partitions,
+            over=lambda key: windows.is_over(key) and self._partition_of(key.encode()) in partitions,
+        )
         if self._windows is windows:
             self._complete = True
             self._moved.set()
@@ -155,6 +159,9 @@ class FaustTablesWorker:
 
     async def _take(self, record: StoredRecord, windows: WindowSet) -> bool:
         """Whether it can be used; a dead letter says so if not."""
+        if is_removal(record.key, record.value):
+            windows.remove(record.key or b"")
+            return False
         try:
             self._expect_in_place(record)
             windows.take(record.value)
@@ -183,7 +190,10 @@ class FaustTablesWorker:
             self._moved.clear()
             if self._windows is not None and self._complete:
                 time = to_text(self._now_us())
-                await self._publisher.publish(self._windows.publications(time=time, instance=self._instance))
+                windows, stands = self._windows, self._publisher.stands
+                made = windows.publications(time=time, instance=self._instance, stands=stands)
+                await self._publisher.publish(made)
+                await remove(self._log, PARTIALS.name, windows.removals())
             await asyncio.sleep(self._publish_interval_s)
 
     def _publish_again(self, key: str) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from splitgauge.aggregator.partition_fold import FoldResult, MakeEngine, PartitionFold, checkpoint_owner
 from splitgauge.aggregator.publisher import Publication, Publisher
-from splitgauge.aggregator.table_events import partial_key, table_event
+from splitgauge.aggregator.table_events import partial_bucket_key, partial_key, table_event
 from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.checkpoints import Checkpoints
 from splitgauge.eventlog.dead_letters import dead_letter
@@ -309,7 +309,7 @@ class PartitionWorker:
             )
             publications.append(Publication(key, rank, value))
         for change in self._fold.bucket_events():
-            key = partial_key(change.experiment_id, self.partition, change.start_us)
+            key = partial_bucket_key(change.experiment_id, change.start_us, self.partition)
             value = table_event(
                 "partial-buckets",
                 change.data,
@@ -318,6 +318,7 @@ class PartitionWorker:
                 positions=positions,
                 time=time,
                 instance=self._around.instance,
+                start_us=change.start_us,
             )
             publications.append(Publication(key, rank, value))
         return publications

@@ -8,8 +8,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from splitgauge.eventlog.port import EventLog, Record, StoredRecord
+from splitgauge.schemas.tables import is_removal
 
-__all__ = ["Publication", "Publisher", "Rank"]
+__all__ = ["Publication", "Publisher", "Rank", "remove"]
+
+_AT_ONCE = 1_000
 
 Rank = tuple[int, int]
 """(fold version, how far): greater is newer."""
@@ -50,7 +53,7 @@ class Publisher:
 
         Raises: LogUnavailableError; then all of them may be published again.
         """
-        lacking = [publication for publication in publications if not self._stands(publication)]
+        lacking = [publication for publication in publications if not self.stands(publication.key, publication.rank)]
         if not lacking:
             return
         for key, _, _ in lacking:
@@ -61,9 +64,22 @@ class Publisher:
             self._ours[key] = _Place(rank, offset)
             self._compare(key)
 
-    async def read(self, *, wanted: Callable[[str], bool] = lambda _: True) -> None:
-        """Learn what stands in the topic now, under the wanted keys. `watch`, called first, begins behind it."""
+    def stands(self, key: str, rank: Rank) -> bool:
+        """Whether there is no need to append it. What stands already is ours, as if we had just appended it."""
+        last = self._last.get(key)
+        if last is None or last.rank[0] != rank[0] or last.rank < rank:
+            return False
+        if last.rank == rank:
+            self._ours[key] = last
+        return True
+
+    async def read(
+        self, *, wanted: Callable[[str], bool] = lambda _: True, over: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """Learn what stands in the topic now, under the wanted keys, and remove what is over. `watch`, called first,
+        begins behind it."""
         self._last = {}
+        gone: set[str] = set()
         behind: dict[int, int] = {}
         for partition, bounds in (await self._log.bounds(self._topic)).items():
             position = bounds.start
@@ -72,9 +88,11 @@ class Publisher:
                 if not records:
                     break
                 position = records[-1].offset + 1
-                self._last.update((key, place) for key, place in self._ranked(records) if wanted(key))
+                self._last.update(self._ranked((key, record) for key, record in _keyed(records) if wanted(key)))
+                gone.update(key for key, _ in _keyed(records) if over(key))
             behind[partition] = position
         self._behind = self._behind or behind
+        await remove(self._log, self._topic, gone)
 
     def forget_others(self) -> None:
         """What stands under keys that are not ours does not matter any more."""
@@ -92,27 +110,17 @@ class Publisher:
             bounds = await self._log.bounds(self._topic)
             self._behind = {partition: end for partition, (_, end) in bounds.items()}
         async for records in self._log.follow(self._topic, self._behind):
-            for key, place in self._ranked(records):
+            for key, place in self._ranked(_keyed(records)):
                 known = self._last.get(key)
                 if (known is None and key in self._ours) or (known is not None and place.offset > known.offset):
                     self._last[key] = place
                     self._compare(key)
 
-    def _ranked(self, records: Iterable[StoredRecord]) -> Iterable[tuple[str, _Place]]:
-        for record in records:
+    def _ranked(self, keyed: Iterable[tuple[str, StoredRecord]]) -> Iterable[tuple[str, _Place]]:
+        for key, record in keyed:
             rank = self._rank_of(record.value)
-            if record.key is not None and rank is not None:
-                # A key that is no text is nobody's, and neither is what is made of it.
-                yield record.key.decode(errors="replace"), _Place(rank, record.offset)
-
-    def _stands(self, publication: Publication) -> bool:
-        """Whether there is no need to append it. What stands already is ours, as if we had just appended it."""
-        last = self._last.get(publication.key)
-        if last is None or last.rank[0] != publication.rank[0] or last.rank < publication.rank:
-            return False
-        if last.rank == publication.rank:
-            self._ours[publication.key] = last
-        return True
+            if rank is not None:
+                yield key, _Place(rank, record.offset)
 
     def _compare(self, key: str) -> None:
         ours, last = self._ours.get(key), self._last.get(key)
@@ -120,3 +128,17 @@ class Publisher:
             return
         if last.offset > ours.offset and last.rank < ours.rank:
             self._overtaken(key)
+
+
+async def remove(log: EventLog, topic: str, keys: Iterable[str]) -> None:
+    """Let a compacted topic drop what stands under these keys. Raises: LogUnavailableError; then do it again."""
+    records = [Record(b"", key.encode()) for key in keys]
+    for begin in range(0, len(records), _AT_ONCE):
+        await log.append(topic, records[begin : begin + _AT_ONCE])
+
+
+def _keyed(records: Iterable[StoredRecord]) -> Iterable[tuple[str, StoredRecord]]:
+    """What has a key, and is there. A key that is no text is nobody's, and neither is what is made of it."""
+    for record in records:
+        if record.key is not None and not is_removal(record.key, record.value):
+            yield record.key.decode(errors="replace"), record

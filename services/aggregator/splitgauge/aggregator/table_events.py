@@ -5,7 +5,7 @@ that whoever makes a result again makes the same event.
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -17,14 +17,19 @@ from splitgauge.schemas.tables import FOLD_VERSION
 
 __all__ = [
     "UNREADABLE",
+    "Bucket",
+    "BucketCell",
     "PartialRow",
     "TableEvent",
     "experiment_of",
+    "partial_bucket_key",
     "partial_key",
     "partial_row",
+    "read_bucket",
     "read_table_event",
     "table_event",
     "table_rank",
+    "window_bucket_key",
     "window_rank",
 ]
 
@@ -54,6 +59,27 @@ class PartialRow(NamedTuple):
     upto: int
 
 
+_BigInteger = int | Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+$")]
+
+
+class BucketCell(msgspec.Struct):
+    """As `schemas.tables.BucketCell`."""
+
+    requests: int = 0
+    metrics: dict[str, tuple[_BigInteger, _BigInteger]] = {}
+
+
+class Bucket(msgspec.Struct):
+    """As `schemas.tables.BucketsData`, which takes ten times as long to read: there are many of them."""
+
+    experiment_id: str
+    start: str
+    seconds: int
+    positions: dict[int, int]
+    fold_version: int
+    variants: dict[str, BucketCell] = {}
+
+
 class _PartialPlace(msgspec.Struct):
     experiment_id: str
     partition: int
@@ -75,11 +101,22 @@ _events = msgspec.json.Decoder(TableEvent)
 _subjects = msgspec.json.Decoder(_Subject)
 _places = msgspec.json.Decoder(_Place)
 _partial_places = msgspec.json.Decoder(_PartialPlace)
+_buckets = msgspec.json.Decoder(Bucket)
 
 
-def partial_key(experiment_id: str, partition: int, start_us: int | None = None) -> str:
-    """Of a partial; with `start_us` of one of its time buckets. `partition` may be -1 for all together."""
-    return f"{experiment_id}/{partition}" if start_us is None else f"{experiment_id}/{partition}/{start_us}"
+def partial_key(experiment_id: str, partition: int) -> str:
+    """Of a partial."""
+    return f"{experiment_id}/{partition}"
+
+
+def partial_bucket_key(experiment_id: str, start_us: int, partition: int) -> str:
+    """Of a partition's part of a time bucket."""
+    return f"{experiment_id}/{partition}/{start_us}"
+
+
+def window_bucket_key(experiment_id: str, start_us: int) -> str:
+    """Of a time bucket over all partitions."""
+    return f"{experiment_id}/-1/{start_us}"
 
 
 def table_event(
@@ -91,12 +128,13 @@ def table_event(
     positions: Mapping[int, int],
     time: str,
     instance: str,
+    start_us: int | None = None,
 ) -> bytes:
-    """The event around a table's data. `key` tells the time buckets of one experiment and position apart."""
+    """The event around a table's data. `start_us` tells the time buckets of one experiment and position apart."""
     return wrap(
         data,
         type=_TYPES[kind],
-        id=table_id(kind, key if kind.endswith("buckets") else subject, positions, FOLD_VERSION),
+        id=table_id(kind, subject if start_us is None else f"{subject}/{start_us}", positions, FOLD_VERSION),
         source=SOURCES["aggregator"],
         time=time,
         subject=subject,
@@ -111,6 +149,14 @@ def read_table_event(value: bytes) -> TableEvent:
         return _events.decode(value)
     except UNDECODABLE as exc:
         raise MalformedError(f"no table: {exc}") from exc
+
+
+def read_bucket(data: bytes | msgspec.Raw) -> Bucket:
+    """The data of `partial-buckets.v1` or `window-buckets.v1`. Raises: MalformedError."""
+    try:
+        return _buckets.decode(data)
+    except UNDECODABLE as exc:
+        raise MalformedError(f"no time bucket: {exc}") from exc
 
 
 def experiment_of(value: bytes) -> str:

@@ -7,7 +7,9 @@ Knows no log: it is fed partials, in any order and as often as one likes.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from splitgauge.schemas.tables import BucketsData, PartialData, WindowData
+from splitgauge.aggregator.exact import big
+from splitgauge.aggregator.table_events import Bucket
+from splitgauge.schemas.tables import PartialData, WindowData
 
 __all__ = ["Tables", "buckets_of", "window_of"]
 
@@ -37,19 +39,28 @@ def window_of(partials: Mapping[int, PartialData]) -> WindowData:
     )
 
 
-def buckets_of(parts: Mapping[int, BucketsData]) -> BucketsData:
-    """One time bucket of an experiment over its partitions; parts by partition, at least one."""
+def buckets_of(parts: Mapping[int, Bucket]) -> dict[str, Any]:
+    """One time bucket of an experiment over its partitions, as JSON carries it; parts by partition, at least one."""
     first = next(iter(parts.values()))
-    positions = {partition: parts[partition].positions[partition] for partition in sorted(parts)}
-    variants: dict[str, dict[str, Any]] = {}
+    sums: dict[str, tuple[int, dict[str, tuple[int, int]]]] = {}
     for part in parts.values():
         for name, cell in part.variants.items():
-            held = variants.setdefault(name, {"requests": 0, "metrics": {}})
-            held["requests"] += cell.requests
+            requests, metrics = sums.get(name, (0, {}))
             for metric, (m, d) in cell.metrics.items():
-                before_m, before_d = held["metrics"].get(metric, (0, 0))
-                held["metrics"][metric] = (before_m + m, before_d + d)
-    return BucketsData.model_validate({**first.model_dump(), "positions": positions, "variants": variants})
+                before_m, before_d = metrics.get(metric, (0, 0))
+                metrics[metric] = (before_m + int(m), before_d + int(d))
+            sums[name] = (requests + cell.requests, metrics)
+    return {
+        "experiment_id": first.experiment_id,
+        "start": first.start,
+        "seconds": first.seconds,
+        "positions": {str(partition): parts[partition].positions[partition] for partition in sorted(parts)},
+        "fold_version": first.fold_version,
+        "variants": {
+            name: {"requests": requests, "metrics": {metric: [big(m), big(d)] for metric, (m, d) in metrics.items()}}
+            for name, (requests, metrics) in sums.items()
+        },
+    }
 
 
 class Tables:

@@ -6,13 +6,14 @@ Owns the I/O around `window_set`. In the cluster the Faust app of `faust_tables`
 import asyncio
 from collections.abc import Callable
 
-from splitgauge.aggregator.publisher import Publisher
+from splitgauge.aggregator.publisher import Publisher, remove
 from splitgauge.aggregator.table_events import window_rank
 from splitgauge.aggregator.window_set import WindowSet
 from splitgauge.eventlog.dead_letters import dead_letter
 from splitgauge.eventlog.port import EventLog, Record, StoredRecord
 from splitgauge.schemas.errors import MalformedError
 from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.tables import is_removal
 from splitgauge.schemas.topics import DEAD_LETTERS, PARTIALS, WINDOWS
 
 __all__ = ["TablesWorker"]
@@ -38,7 +39,7 @@ class TablesWorker:
             partition: await self._catch_up(partition, start, end)
             for partition, (start, end) in (await self._log.bounds(PARTIALS.name)).items()
         }
-        await self._publisher.read()
+        await self._publisher.read(wanted=self._windows.holds, over=self._windows.is_over)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._publisher.watch(self._publish_again))
             tasks.create_task(self._follow(positions))
@@ -62,6 +63,9 @@ class TablesWorker:
         letters: list[Record] = []
         time, instance = to_text(self._now_us()), self._instance
         for record in records:
+            if is_removal(record.key, record.value):
+                self._windows.remove(record.key or b"")
+                continue
             try:
                 self._windows.take(record.value)
             except MalformedError as exc:
@@ -82,7 +86,9 @@ class TablesWorker:
 
     async def _publish(self) -> None:
         time = to_text(self._now_us())
-        await self._publisher.publish(self._windows.publications(time=time, instance=self._instance))
+        made = self._windows.publications(time=time, instance=self._instance, stands=self._publisher.stands)
+        await self._publisher.publish(made)
+        await remove(self._log, PARTIALS.name, self._windows.removals())
 
     def _publish_again(self, key: str) -> None:
         self._windows.publish_again(key)

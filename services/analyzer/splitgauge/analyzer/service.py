@@ -23,7 +23,7 @@ from splitgauge.experiments.looks import AcceptedLook
 from splitgauge.schemas import instants
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.errors import ConflictError, LogUnavailableError, MalformedError
-from splitgauge.schemas.tables import WindowData
+from splitgauge.schemas.tables import WindowData, is_removal
 from splitgauge.schemas.topics import DEAD_LETTERS, WINDOWS
 
 __all__ = ["Analyzer", "AnalyzerSettings"]
@@ -128,6 +128,8 @@ class Analyzer:
     async def _take_windows(self, records: list[StoredRecord]) -> None:
         letters: list[Record] = []
         for record in records:
+            if is_removal(record.key, record.value):
+                continue
             try:
                 changed = self._windows.take(record.value)
             except MalformedError as exc:
