@@ -307,7 +307,8 @@ class _Clock:
         return Took(events, time.process_time() - self._cpu_s, time.perf_counter() - self._wall_s)
 
 
-CONTENDERS: dict[str, Callable[[Place], Coroutine[Any, Any, Took]]] = {
+Contender = Callable[[Place], Coroutine[Any, Any, Took]]
+CONTENDERS: dict[str, Contender] = {
     "getmany": fetched,
     "getmany + orjson": bare,
     "our delivery": delivered,
@@ -320,17 +321,17 @@ PEER = "quixstreams, reduce"
 PEER_EVENTS = 100_000
 
 
-def contend(name: str, place: Place) -> Took:
+def contend(contender: Contender, place: Place) -> Took:
     """In a process of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(CONTENDERS.get(name, followed)(place))
+        return runner.run(contender(place))
 
 
-def _apart(name: str, *places: Place) -> list[Took]:
+def _apart(contender: Contender, *places: Place) -> list[Took]:
     """A process for each of the places, all at once."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(places), mp_context=spawn) as processes:
-        return list(processes.map(contend, repeat(name), places))
+        return list(processes.map(contend, repeat(contender), places))
 
 
 def quixstreams(place: Place, folder: Path) -> Took:
@@ -351,7 +352,8 @@ def run(place: Place, rounds: int, names: list[str], peer: Path) -> None:
     took: dict[str, list[Took]] = {}
     for _ in range(rounds):
         for name in names:
-            took.setdefault(name, []).append(quixstreams(place, peer) if name == PEER else _apart(name, place)[0])
+            [one] = [quixstreams(place, peer)] if name == PEER else _apart(CONTENDERS[name], place)
+            took.setdefault(name, []).append(one)
     costs = {name: median(1e6 * each.cpu_s / each.events for each in held) for name, held in took.items()}
     print(f"{'':<24} {'CPU us an event':>16} {'ratio':>6} {'events/s':>10}")
     for name, cost in costs.items():
@@ -364,7 +366,7 @@ def scaling(place: Place) -> None:
     """One worker on all partitions against two on half of them each."""
     halves = [place._replace(partitions=place.partitions[half::2]) for half in (0, 1)]
     for text, parts in (("one worker", [place]), ("two workers", halves)):
-        took = _apart("follow + fold", *parts)
+        took = _apart(followed, *parts)
         events, cpu_s = sum(each.events for each in took), sum(each.cpu_s for each in took)
         speed = events / max(each.wall_s for each in took)
         print(f"{text:<24} {1e6 * cpu_s / events:>16.2f} {'':>6} {speed:>10,.0f}", flush=True)
@@ -376,17 +378,25 @@ def main() -> int:
     parser.add_argument("--units", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--libs", type=Path, default=Path(".kafka/libs"), help="the jars that `make broker` copies")
-    parser.add_argument("--only", nargs="*", default=[*CONTENDERS, PEER], help=f"of {', '.join([*CONTENDERS, PEER])}")
+    everybody = [*CONTENDERS, PEER]
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        choices=everybody,
+        default=everybody,
+        metavar="CONTENDER",
+        help=f"of {', '.join(everybody)}",
+    )
     parser.add_argument("--peer", type=Path, default=Path(".kafka/quixstreams"), help="its virtual environment")
     chosen = parser.parse_args()
     with KafkaCluster(chosen.libs) as cluster, PostgresServer(durable=True) as server:
         database = asyncio.run(server.make_database())
-        for name in ("whole", "least"):
-            place = Place(cluster.bootstrap, name, tuple(range(PARTITIONS)), database)
-            filled = asyncio.run(fill(place.settings, chosen.units, whole=name == "whole"))
-            print(f"{name}: {filled}, {chosen.units} units")
+        places = [Place(cluster.bootstrap, name, tuple(range(PARTITIONS)), database) for name in ("whole", "least")]
+        for place in places:
+            filled = asyncio.run(fill(place.settings, chosen.units, whole=place.name == "whole"))
+            print(f"{place.name}: {filled}, {chosen.units} units")
             run(place, chosen.rounds, chosen.only, chosen.peer)
-        scaling(place)
+        scaling(places[-1])
     return 0
 
 
