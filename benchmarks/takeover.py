@@ -45,9 +45,9 @@ SESSION_S = 10.0
 SETTLED_S = 3.0
 
 
-async def fill(settings: KafkaSettings, address: str, units: int) -> int:
+async def fill(settings: KafkaSettings, address: str, units: int) -> None:
     """A checkpoint of so many units, and a log that ends where it does. What stands before its last event nobody reads
-    again. Returns: where the log ends."""
+    again."""
     fold, last = built(units)
     checkpoints = await PostgresCheckpoints.open(address)
     rows = {**fold.changed_rows(), LAST: mark_of(last)}
@@ -60,7 +60,6 @@ async def fill(settings: KafkaSettings, address: str, units: int) -> int:
         await log.append(OBSERVATIONS.name, [Record(b"-", b"unit", 0)] * min(FILLED, last.offset - start))
     await log.append(OBSERVATIONS.name, [Record(last.value, b"unit", 0)])
     await log.close()
-    return fold.position
 
 
 class Partials:
