@@ -10,7 +10,6 @@ millisecond says for how long the worker's event loop was held up. CPU is that o
 
 import argparse
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -39,6 +38,7 @@ from splitgauge.eventlog.port import Record, StoredRecord
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.schemas.envelope import SOURCES
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS
+from splitgauge.standalone.collection import collect_seldom
 
 METRICS = 6
 BATCH = 500
@@ -223,7 +223,7 @@ async def take_over(log: Tail, checkpoints: Timed, units: int, changed: int) -> 
 
 async def main(units: int, changed: int) -> None:
     fold, last = built(units)
-    gc.freeze()  # as the aggregator's process does
+    collect_seldom()  # as the aggregator's process does
     print(f"{units} units with {METRICS} declared metrics, {fold.position} events")
     with PostgresServer(durable=True) as server:
         address = await server.make_database()
