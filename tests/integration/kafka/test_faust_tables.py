@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from fold_stories import START, Decisions, assignment, outcome, report, stored
 from kafka_broker import forget, fresh_settings, plan
 from plain_fold import events_in, newest_windows, standing
+from splitgauge.aggregator import faust_tables
 from splitgauge.aggregator.changelog import changelog_topic, make_changelog
 from splitgauge.aggregator.clock import DAY_US
 from splitgauge.aggregator.faust_tables import FaustTablesWorker
@@ -326,6 +327,28 @@ async def test_workers_share_the_experiments_and_take_over_from_one_that_leaves(
         await cluster.tell(6)
         await until(cluster.stands)
         await until(all_with_first)
+
+
+async def test_a_worker_that_gets_no_partials_though_there_are_some_ends_loudly(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faust_tables, "STUCK_S", 30.0)
+    worker = cluster.worker()
+
+    async def swallow(*_: object) -> None:
+        """As where Faust's consumer hangs."""
+
+    async def hang() -> None:
+        async with running(worker):
+            await cluster.tell(4)
+            await until(cluster.stands)
+            monkeypatch.setattr(worker, "_keep_row", swallow)
+            monkeypatch.setattr(faust_tables, "STUCK_S", 1.0)
+            await cluster.tell(4)
+            await asyncio.sleep(60)
+
+    with pytest.raises(ExceptionGroup, check=lambda group: "taken nothing for 1 s" in str(group.exceptions)):
+        await hang()
 
 
 async def test_a_worker_killed_in_the_middle_loses_nothing(cluster: Cluster) -> None:

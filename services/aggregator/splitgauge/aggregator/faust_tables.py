@@ -9,7 +9,7 @@ held and summed is `window_set`'s.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,11 @@ from splitgauge.schemas.tables import is_removal
 from splitgauge.schemas.topics import DEAD_LETTERS, PARTIALS, WINDOWS
 
 __all__ = ["FaustTablesWorker"]
+
+STUCK_S = 120.0
+"""So long a worker may have partials before it and take none. A rebalance takes a minute at most in Faust."""
+_LOOK_EVERY = 0.1
+"""A part of `STUCK_S`: how often a worker looks whether anything has moved."""
 
 
 class FaustTablesWorker:
@@ -54,6 +59,8 @@ class FaustTablesWorker:
         self._owned: frozenset[int] = frozenset()
         self._n_partitions = 0
         self._moved = asyncio.Event()
+        self._taken: dict[int, int] = {}
+        """Of each partition that is ours, where the first partial stands that was not taken."""
 
     @property
     def ready(self) -> bool:
@@ -76,6 +83,7 @@ class FaustTablesWorker:
             tasks.create_task(self._live())
             tasks.create_task(self._publisher.watch(self._publish_again))
             tasks.create_task(self._keep())
+            tasks.create_task(self._expect_to_move())
 
     async def _live(self) -> None:
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -131,10 +139,11 @@ class FaustTablesWorker:
         bounds = await self._log.bounds(PARTIALS.name)
         for partition in partitions:
             position, end = bounds[partition]
+            self._taken[partition] = position
             while position < end and (records := await self._log.read(PARTIALS.name, partition, position)):
                 for record in records:
                     await self._take(record, windows)
-                position = records[-1].offset + 1
+                position = self._taken[partition] = records[-1].offset + 1
         await self._publisher.read(
             wanted=lambda key: windows.holds(key) and self._partition_of(key.encode()) in partitions,
             over=lambda key: windows.is_over(key) and self._partition_of(key.encode()) in partitions,
@@ -144,7 +153,7 @@ class FaustTablesWorker:
             self._moved.set()
 
     def _release(self) -> None:
-        self._owned, self._windows, self._complete = frozenset(), None, False
+        self._owned, self._windows, self._complete, self._taken = frozenset(), None, False, {}
         self._publisher.disown()
 
     async def _keep_row(self, event: faust.Event, table: faust.Table) -> None:
@@ -155,6 +164,8 @@ class FaustTablesWorker:
             row = partial_row(record.value)
             if row is not None and _is_newer(row.upto, table.get(row.key)):
                 table[row.key] = record.value
+        if message.partition in self._taken:
+            self._taken[message.partition] = max(self._taken[message.partition], message.offset + 1)
         self._moved.set()
 
     async def _take(self, record: StoredRecord, windows: WindowSet) -> bool:
@@ -195,6 +206,32 @@ class FaustTablesWorker:
                 await self._publisher.publish(made)
                 await remove(self._log, PARTIALS.name, windows.removals())
             await asyncio.sleep(self._publish_interval_s)
+
+    async def _expect_to_move(self) -> None:
+        """Faust's consumer can hang as ours can (aiokafka#1154), and nobody there looks.
+
+        Raises: LogUnavailableError, so that the role begins again.
+        """
+        now = asyncio.get_running_loop().time
+        before, since = (self._complete, dict(self._taken)), now()
+        while True:
+            await asyncio.sleep(STUCK_S * _LOOK_EVERY)
+            state = self._complete, dict(self._taken)
+            if state != before or await self._has_all(state[1]):
+                before, since = state, now()
+            elif now() - since > STUCK_S:
+                raise LogUnavailableError(
+                    f"stage 2 has taken nothing for {STUCK_S:g} s, up to {state[1]}, and there is more",
+                    where=PARTIALS.name,
+                )
+
+    async def _has_all(self, taken: Mapping[int, int]) -> bool:
+        """Also where nobody can tell."""
+        try:
+            bounds = await self._log.bounds(PARTIALS.name)
+        except LogUnavailableError:
+            return True
+        return self._complete and all(upto >= bounds[partition].end for partition, upto in taken.items())
 
     def _publish_again(self, key: str) -> None:
         if self._windows is not None:
