@@ -131,7 +131,7 @@ async def test_a_request_that_a_stopping_server_breaks_off_is_told_so() -> None:
     assert (answer.status, answer.content_type, answer.body["code"]) == (503, PROBLEM, "stopping")
 
 
-async def test_an_answer_that_has_begun_is_broken_off(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_has_begun_is_broken_off() -> None:
     async def half(_scope: object, _receive: object, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": HEAD})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -140,7 +140,6 @@ async def test_an_answer_that_has_begun_is_broken_off(caplog: pytest.LogCaptureF
     async with served(LastAnswer(half)) as server:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(server.url)
-    assert ["Exception in ASGI application" in record.message for record in caplog.records] == [True]
 
 
 async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
