@@ -1,16 +1,15 @@
 """What holds for every test: how hypothesis draws, and that no process outlives the tests that started it."""
 
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from kafka_broker import OpenLog, plan, stop_broker
+from marked_processes import marked
 from postgres_server import PostgresServer
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
@@ -33,8 +32,6 @@ def no_process_left_behind() -> Iterator[None]:
     mark = uuid4().hex
     os.environ[_MARK] = mark
     yield
-    if sys.platform != "linux":
-        return
     give_up = time.monotonic() + _GRACE_S
     while (left := _processes_with(mark)) and time.monotonic() < give_up:
         time.sleep(0.05)
@@ -71,15 +68,8 @@ async def open_log() -> AsyncIterator[OpenLog]:
 
 
 def _processes_with(mark: str) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            environment = (folder / "environ").read_bytes()
-            command = (folder / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended meanwhile, or belongs to somebody else
-        if f"{_MARK}={mark}".encode() in environment and not any(name in command for name in _BORROWED):
-            found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
-    return found
+    return {
+        pid: command.replace(b"\0", b" ").decode(errors="replace").strip()
+        for pid, command in marked(_MARK, mark).items()
+        if not any(name in command for name in _BORROWED)
+    }

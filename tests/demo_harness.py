@@ -11,6 +11,8 @@ from typing import IO, Any
 
 import orjson
 
+from marked_processes import marked
+
 __all__ = ["STOP_S", "Finished", "alive", "demo", "read_until"]
 
 STOP_S = 60
@@ -64,14 +66,7 @@ def demo(temporary: Path, mark: str, *arguments: str) -> Generator[subprocess.Po
 
 def alive(mark: str) -> dict[int, str]:
     """The command lines of all processes that carry the mark, by their ids."""
-    found: dict[int, str] = {}
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended meanwhile, or belongs to somebody else
-    return found
+    return {pid: command.replace(b"\0", b" ").decode() for pid, command in marked(_MARK, mark).items()}
 
 
 def read_until(stream: IO[bytes] | None, words: str) -> str:
