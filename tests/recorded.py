@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from fold_stories import MINUTE, START, assignment, outcome, report, unit_id
 from plain_fold import accepted_looks, ends_of, newest_windows, positions_of
+from router_world import until
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
@@ -159,10 +160,10 @@ class Recorder:
         await self.observe(events)
         self.now_us += STEP // 2
         async with self._aggregating(lambda: self.now_us):
-            await _until(self._is_aggregated)
+            await until(self._is_aggregated)
         self.tables.append(await newest_windows(self.log))
         async with running(Analyzer(self.log, clock=lambda: self.now_us, settings=_ANALYZER).run()):
-            await _until(self._is_analysed)
+            await until(self._is_analysed)
 
     def request(self, name: str, key: str, index: int) -> list[tuple[str, bytes]]:
         """What a router writes about one request, and what comes of it later."""
@@ -311,12 +312,6 @@ async def running(*steps: Awaitable[None]) -> AsyncGenerator[None]:
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
-
-
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is seen only by reading the log again
-            await asyncio.sleep(0.005)
 
 
 async def _main(file: Path) -> None:
