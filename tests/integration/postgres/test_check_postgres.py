@@ -1,7 +1,8 @@
 """`splitgauge check` on a real database that is made wrong in one way after the other."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -18,6 +19,7 @@ from splitgauge.eventlog.postgres_migrations import migrate
 from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import OBSERVATIONS
 
+ROOT = Path(__file__).parents[3]
 CARELESS = (
     "fsync is off and full_page_writes is off: when its machine goes down, checkpoints and archive may be damaged"
 )
@@ -101,9 +103,23 @@ async def test_a_user_without_rights_is_told_which(guest: str, database: str) ->
     }
 
 
-async def test_the_rights_that_are_asked_for_are_enough(guest: str, database: str) -> None:
-    grants = [f"GRANT {', '.join(rights)} ON splitgauge.{table} TO guest" for table, rights in RIGHTS.items()]
-    await execute(database, "GRANT USAGE ON SCHEMA splitgauge TO guest", *grants)
+def asked_for() -> list[str]:
+    """Of a user of the roles, by `check`."""
+    grants = [f"GRANT {', '.join(rights)} ON splitgauge.{table} TO roles" for table, rights in RIGHTS.items()]
+    return ["GRANT USAGE ON SCHEMA splitgauge TO roles", *grants]
+
+
+def documented() -> list[str]:
+    """The same, by the page for operators."""
+    lines = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8").splitlines()
+    return [line.strip().rstrip(";") for line in lines if line.startswith("    GRANT ")]
+
+
+@pytest.mark.parametrize("rights", [asked_for, documented])
+async def test_the_rights_that_are_asked_for_are_enough(
+    guest: str, database: str, rights: Callable[[], list[str]]
+) -> None:
+    await execute(database, *(grant.replace("TO roles", "TO guest") for grant in rights()))
     assert await wrong(guest) == {}
     checkpoints = await PostgresCheckpoints.open(guest)
     assert await checkpoints.save("fold", expected=None, position=3, changed={b"row": b"value"})
