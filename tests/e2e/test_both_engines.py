@@ -1,7 +1,8 @@
 """One recorded traffic, embedded and on the cluster: tables, analyses and decisions are the same, byte for byte.
 
 The traffic is written in rounds. Each is folded wholly before the analyzer looks at it, on both engines, so that every
-look stands on the same positions. The cluster folds with the compiled engine. Clock and instances are given: so the envelopes are the same, too.
+look stands on the same positions. Clock and instances are given: so the envelopes are the same, too. The cluster's fold
+is the compiled one.
 """
 
 from collections.abc import AsyncGenerator, Callable

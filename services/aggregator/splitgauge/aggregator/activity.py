@@ -118,8 +118,8 @@ class Activity:
         part.restore_row(key, value)
 
     def numbers(self) -> list[Any]:
-        """The settled totals, for a checkpoint."""
-        return [[*key, totals.numbers()] for key, totals in self._totals.items()]
+        """The settled totals, for a checkpoint, in an order that does not depend on who was missed first."""
+        return [[*key, totals.numbers()] for key, totals in sorted(self._totals.items(), key=_by_name)]
 
     def restore(self, numbers: Iterable[tuple[str | None, str, Mapping[str, Any]]]) -> None:
         """From a checkpoint."""
@@ -172,6 +172,11 @@ class Activity:
         if totals is None:
             totals = self._totals[caller, variant] = Totals()
         return totals
+
+
+def _by_name(held: tuple[tuple[str | None, str], Totals]) -> tuple[bool, str, str]:
+    (caller, variant), _ = held
+    return caller is not None, caller or "", variant
 
 
 def _runs(groups: NDArray[np.int64], starts: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp], list[int]]:

@@ -146,11 +146,11 @@ class PartitionFold:
         batch = list(records)
         first, end, number = self.position, history.end, 0
         behind = self.decisions_offset if self.decisions_offset > end else None
-        engine = self._engine if _follow_each_other(batch, first) else None
-        if engine is not None:
+        engine, follow = self._engine, _follow_each_other(batch, first)
+        if engine is not None and follow:
             engine.begin([record.value for record in batch])
         while behind is None and number < len(batch):
-            if engine is not None and (calm := engine.take(number, self._viewed)):
+            if engine is not None and follow and (calm := engine.take(number, self._viewed)):
                 self._pass(batch[number : number + calm])
                 number += calm
                 continue

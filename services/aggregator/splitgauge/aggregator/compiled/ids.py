@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitgauge.aggregator.compiled.json_bytes import uuid_at
-from splitgauge.aggregator.compiled.tables import claim_id, find_recent, index_recent
+from splitgauge.aggregator.compiled.tables import FREE, claim_id, find_recent, index_recent
 from splitgauge.aggregator.duplicates import RECENT_EVENTS, id_rows, ids_in
 
 __all__ = ["RecentIdRing", "halves_of", "text_of"]
@@ -56,7 +56,7 @@ class RecentIdRing:
         self.total = 0
         self.ring = np.zeros((_RING, 3), dtype=np.int64)
         self.lines = np.zeros(_LINES, dtype=np.int64)
-        self._indexed = 0  # how many ids there were when `lines` was last made
+        self._indexed = 0  # how many ids there were when `lines` was last made, less those released since
         self._others: dict[str, int] = {}
         self._saved_total = 0
 
@@ -80,8 +80,11 @@ class RecentIdRing:
         if halves is None:
             del self._others[event_id]
         else:
-            self.lines[find_recent(self.ring, self.lines, *halves, self.total)] = _RELEASED
+            line = find_recent(self.ring, self.lines, *halves, self.total)
+            # Nobody's search goes on behind the last of a row of lines.
+            self.lines[line] = FREE if self.lines[line + 1 & _LINES - 1] == FREE else _RELEASED
         self.total -= 1
+        self._indexed -= 1  # its line in `lines` stays in use: enough of them would leave none free
 
     def forget(self) -> None:
         """Let go of ids that are over, many at a time: between batches, so that they do not add up."""

@@ -99,9 +99,9 @@ class Lanes:
         """The number of a new lane; None where the run could not recognise it."""
         texts = [arm.experiment_id, arm.variant, arm.caller]
         joined = "".join(text for text in texts if text is not None)
-        epoch = -1 if arm.epoch is None else arm.epoch
-        if len(joined) > _LONGEST or not joined.isascii() or not -1 <= epoch < _MOST_EPOCH:
+        if len(joined) > _LONGEST or not joined.isascii() or not 0 <= (arm.epoch or 0) < _MOST_EPOCH:
             return None
+        epoch = -1 if arm.epoch is None else arm.epoch
         lane = self._known[arm] = len(self.arms)
         self.arms.append(arm)
         experiment, variant, caller = (-1 if text is None else len(text) for text in texts)

@@ -196,7 +196,8 @@ def _row(fields: Longs, lane: int, state: Tables) -> tuple[int, bool, bool]:
     if line < 0:
         return _NOWHERE, False, False
     packed = long(state.units[line, 3])
-    if packed >> ARM_SHIFT & _ARM_MASK != state.lanes[lane, ARM]:
+    arm = packed >> ARM_SHIFT & _ARM_MASK
+    if arm != state.lanes[lane, ARM] or arm == LEFT_OUT:
         return _NOT_CALM, False, False
     late = bool(fields[AT_US] - state.units[line, 2] > state.lanes[lane, EARLY_US])
     return (packed & 0xFFFFFFFF) - 1, late, packed & RETURNED_BIT != 0
@@ -245,9 +246,11 @@ def _assignment(fields: Longs, lane: int, state: Tables, results: Results) -> bo
     scalars, lanes, at_us = state.scalars, state.lanes, long(fields[AT_US])
     if (at_us > scalars[NOW_US] and at_us >= scalars[TICK_END_US]) or fields[DECISIONS] > scalars[ASSIGNED_SEEN]:
         return False
-    if find_id(state.watched, fields[REQUEST], fields[REQUEST + 1]):
+    high, low, book = long(fields[REQUEST]), long(fields[REQUEST + 1]), long(lanes[lane, BOOK])
+    if find_id(state.watched, high, low) or find_open(state.opens, high, low) >= 0:
         return False
-    if find_open(state.opens, fields[REQUEST], fields[REQUEST + 1]) >= 0:
+    counts = book >= 0 and lanes[lane, HAS_VARIANT] != 0
+    if counts and lanes[lane, GIVEN_GROUP] < 0:
         return False
     row, late, is_split, is_new = _NOWHERE, False, lanes[lane, IS_SPLIT] != 0, False
     if is_split:
@@ -258,13 +261,12 @@ def _assignment(fields: Longs, lane: int, state: Tables, results: Results) -> bo
     if not _claim(fields, state):
         return False
     scalars[NOW_US] = max(scalars[NOW_US], at_us)
-    put_open(state.opens, fields[REQUEST], fields[REQUEST + 1], fields[UNIT], fields[UNIT + 1], at_us, lane)
+    put_open(state.opens, high, low, fields[UNIT], fields[UNIT + 1], at_us, lane)
     scalars[N_OPEN] += 1
     scalars[OLDEST_OPEN_US] = min(scalars[OLDEST_OPEN_US], at_us)
-    book = long(lanes[lane, BOOK])
     if book >= 0:
         state.books[book, TOUCHED] = 1
-        if lanes[lane, HAS_VARIANT]:
+        if counts:
             if is_new:
                 row = _expose(fields, lane, state, results)
             given, line = results.given, results.counts[N_GIVEN]
