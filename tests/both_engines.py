@@ -47,8 +47,9 @@ class SideBySide:
         """Where all of them are."""
         return self.folds[0].position
 
-    def fold(self, values: Sequence[bytes], *, first: int | None = None) -> None:
-        """Take in the next events, or those from an earlier offset on, all that are not too far for the decisions."""
+    def fold(self, values: Sequence[bytes], *, first: int | None = None) -> bool:
+        """Take in the next events, or those from an earlier offset on. False: one stands on decisions that there are
+        none of, and all folds stop before it for good."""
         start = self.position if first is None else first
         batch = stored(list(values), start)
         while True:
@@ -56,15 +57,18 @@ class SideBySide:
             assert all(other == plain for other in others)
             self.expect_alike()
             if plain.behind is None:
-                return
+                return True
             assert plain.behind > self.history.end
+            if plain.behind > len(self._decisions):
+                return False
             self._read(plain.behind)
 
     def tell(self, values: Sequence[bytes], chance: Random) -> None:
         """A whole history in batches of any size, with looks and restarts in between."""
         while self.position < len(values):
             first = self.position - min(self.position, chance.choice([0, 0, 0, 0, 1, 5]))
-            self.fold(values[first : self.position + chance.choice([1, 2, 9, 60, 400])], first=first)
+            if not self.fold(values[first : self.position + chance.choice([1, 2, 9, 60, 400])], first=first):
+                break
             if chance.random() < 0.3:
                 self.look()
             if chance.random() < 0.3:
