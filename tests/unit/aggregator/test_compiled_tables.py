@@ -178,3 +178,9 @@ def test_ids_of_events_that_could_not_be_used_take_no_room_however_many_there_ar
         ring.release(text)
     assert ring.total == 0
     assert [ring.claim(text_of(1, 2)) for _ in range(2)] == [True, False]
+
+
+def test_a_released_line_is_nobodys_not_even_that_of_an_id_of_zeros() -> None:
+    ring, lines = np.zeros((8, 3), dtype=np.int64), np.zeros(8, dtype=np.int64)
+    lines[tables.home(0, 0, 0, 7)] = -1
+    assert tables.find_recent(ring, lines, 0, 0, 3) < 0

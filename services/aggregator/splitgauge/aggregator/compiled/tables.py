@@ -84,7 +84,7 @@ def add_id(table: Longs, high: int, low: int) -> bool:
 @compiled
 def find_recent(ring: Longs, lines: Longs, high: int, low: int, total: int) -> int:
     """The line of an id's newest number; that of a free line, as -1 - line, where it has none any more."""
-    mask, oldest = len(lines) - 1, total - len(ring)
+    mask, oldest = len(lines) - 1, max(0, total - len(ring))
     line = home(high, low, 0, mask)
     while lines[line] != FREE:
         number = lines[line] - 1
