@@ -17,7 +17,7 @@ help:
 	@echo "make demo     a whole experiment on this machine, from requests to a replayed decision (ARGS=--json, ...)"
 	@echo "make demo-cluster   the same on a Kafka of three nodes, PostgreSQL, and each role in processes of its own"
 	@echo "make test     all tests (ARGS=..., as pytest takes them)"
-	@echo "make benchmarks   what is fast and what is not, as ratios in one run: some minutes on an idle machine"
+	@echo "make benchmarks   what is fast and what is not, as ratios in one run, some of them against peers that it installs: a quarter of an hour on an idle machine"
 	@echo "make lint     ruff, mypy, pyright, import-linter; one by one: make style, types, imports"
 	@echo "make published    schemas/published and docs/settings.md again from the models"
 	@echo "make format   let ruff rewrite what it can"

@@ -233,8 +233,8 @@ def say(what: str, delays: Sequence[Delay]) -> None:
     print(f"{what:22} {len(totals):4d} {together}  {medians}  {slowest}")
 
 
-async def run(decisions: int) -> None:
-    """Print the table."""
+async def run(decisions: int) -> bool:
+    """Print the table. Returns whether what is promised was kept, quiet and under load."""
     with tempfile.TemporaryDirectory() as folder, PostgresServer() as postgres:
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(serve(Endpoint()))
@@ -247,8 +247,10 @@ async def run(decisions: int) -> None:
             print(HEADER)
             quiet = await measured(bench, "quiet", decisions)
             async with bench.busy():
-                await measured(bench, f"log at {LOAD} events/s", max(AT_ONCE, decisions // 2))
-            print(f"promise: p99 at most {PROMISE_S:g} s;", "kept" if quiet <= PROMISE_S else "NOT KEPT")
+                loaded = await measured(bench, f"log at {LOAD} events/s", max(AT_ONCE, decisions // 2))
+            kept = max(quiet, loaded) <= PROMISE_S
+            print(f"promise: p99 at most {PROMISE_S:g} s;", "kept" if kept else "NOT KEPT")
+            return kept
 
 
 async def measured(bench: Bench, what: str, decisions: int) -> float:
@@ -268,10 +270,10 @@ def main() -> int:
     parser.add_argument("--decisions", type=int, default=100)
     chosen = parser.parse_args()
     try:
-        asyncio.run(run(chosen.decisions))
+        kept = asyncio.run(run(chosen.decisions))
     finally:
         stop_broker()
-    return 0
+    return 0 if kept else 1
 
 
 if __name__ == "__main__":

@@ -33,4 +33,4 @@ def library_findings(wanted: Iterable[str], installed: Callable[[str], str]) -> 
         if not requirement.specifier.contains(found, prereleases=True):
             message = f"{found} is installed, wanted {requirement.specifier}"
             wrong.append(Finding.failed("library", requirement.name, message, remedy))
-    return wrong or [Finding.ok("library", "all", f"{len(needed)} libraries, each of a version that was tried")]
+    return wrong or [Finding.ok("library", "all", f"{len(needed)} libraries, each of a version that this one asks for")]

@@ -28,4 +28,4 @@ def test_a_library_beyond_its_limits_and_one_that_is_missing_are_named() -> None
 
 def test_libraries_of_extras_and_of_other_systems_are_not_asked_for() -> None:
     (found,) = library_findings(["pandas; extra == 'peers'", "uvloop; sys_platform == 'nowhere'"], installed)
-    assert (found.outcome, found.message) == (Outcome.OK, "0 libraries, each of a version that was tried")
+    assert (found.outcome, found.message) == (Outcome.OK, "0 libraries, each of a version that this one asks for")
