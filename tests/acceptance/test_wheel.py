@@ -60,7 +60,7 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Insta
     uv = [find_uv_bin(), "--no-config", "--quiet"]
     locked = ["--constraints", str(ROOT / "requirements.lock")]
     subprocess.run([*uv, "venv", "--no-project", "--python", sys.executable, str(folder)], check=True)
-    subprocess.run([*uv, "pip", "install", "--python", str(folder), *locked, f"{wheel}[demo]"], check=True)
+    subprocess.run([*uv, "pip", "install", "--python", str(folder), *locked, f"{wheel}[compiled,demo]"], check=True)
     return Installation(folder)
 
 
