@@ -1,11 +1,11 @@
 """`splitgauge check`: whether a cluster is as it has to be, and how to mend it. Changes nothing, and needs no role."""
 
-import asyncio
 from collections import Counter
 from time import time
 from typing import TYPE_CHECKING
 
 from splitgauge.cli.failures import EXIT_FAILURE, guarded
+from splitgauge.cli.interrupts import run
 from splitgauge.cli.options import AsJson, Bootstrap, ConfigFile, TopicPrefix
 from splitgauge.cli.output import print_json, print_line
 
@@ -40,7 +40,7 @@ def check_command(
         data_folder=settings.data_folder,
         unit_key=settings.unit_key,
     )
-    findings = asyncio.run(check_cluster(checked, now_s=time))
+    findings = run(check_cluster(checked, now_s=time))
     if as_json:
         print_json({"findings": findings})
     else:

@@ -1,11 +1,11 @@
 """`splitgauge init`: what a cluster needs before its roles start, made and compared with the contract."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splitgauge.cli.failures import guarded
+from splitgauge.cli.interrupts import run
 from splitgauge.cli.options import AsJson, Bootstrap, ConfigFile, TopicPrefix
 from splitgauge.cli.output import print_json, print_line
 
@@ -61,7 +61,7 @@ def init_command(
         partitions = await make_changelog(kafka)
         return report, partitions, [] if postgres is None else await migrate(postgres)
 
-    report, changelog_partitions, migrations = asyncio.run(make())
+    report, changelog_partitions, migrations = run(make())
     if as_json:
         print_json(
             {

@@ -3,13 +3,13 @@
 Reading needs no server and disturbs none: the folder of a running `splitgauge up` is opened read-only.
 """
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splitgauge.cli.failures import guarded
+from splitgauge.cli.interrupts import run
 from splitgauge.cli.options import LOG_SOURCES, AsJson, ConfigFile, DataFolder, LogSource
 from splitgauge.schemas.errors import UnknownSubjectError
 from splitgauge.schemas.topics import TOPICS
@@ -36,7 +36,7 @@ def tail_command(
     """Show the newest events of a topic."""
     from splitgauge.cli.log_work import tail
 
-    asyncio.run(tail(_source(data, config), _topic(topic), count=count, follow=follow, as_json=as_json))
+    run(tail(_source(data, config), _topic(topic), count=count, follow=follow, as_json=as_json))
 
 
 @guarded
@@ -56,7 +56,7 @@ def export_command(
     from splitgauge.cli.log_work import export
 
     topics = [_topic(name) for name in topic] if topic else None
-    asyncio.run(export(_source(data, config), file, topics, as_json=as_json))
+    run(export(_source(data, config), file, topics, as_json=as_json))
 
 
 @guarded
@@ -81,7 +81,7 @@ def replay_command(
     """Make every analysis and every automatic decision again, and compare. Status 1 where something differs."""
     from splitgauge.cli.log_work import replay
 
-    return asyncio.run(replay(_source(source, config), as_json=as_json))
+    return run(replay(_source(source, config), as_json=as_json))
 
 
 def _source(named: str | None, config: Path | None) -> "str | KafkaSettings":
