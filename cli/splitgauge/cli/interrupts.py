@@ -9,6 +9,7 @@ writes to a socket that the loop listens to ends that sleep.
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -18,8 +19,8 @@ _T = TypeVar("_T")
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """As `asyncio.run`, in the main thread. Raises: KeyboardInterrupt after SIGINT, whenever it comes."""
-    return asyncio.run(_woken_by_signals(main))
+    """As `asyncio.run`. Raises: KeyboardInterrupt after SIGINT, whenever it comes; the main thread alone gets it."""
+    return asyncio.run(_woken_by_signals(main) if threading.current_thread() is threading.main_thread() else main)
 
 
 async def _woken_by_signals(main: Coroutine[Any, Any, _T]) -> _T:
