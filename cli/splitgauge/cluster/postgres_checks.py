@@ -5,7 +5,13 @@ from collections.abc import Callable
 from splitgauge.cluster.clock_checks import clock_finding
 from splitgauge.cluster.finding import Finding
 from splitgauge.eventlog.postgres_database import Database
-from splitgauge.eventlog.postgres_inspection import ServerFacts, clock_ahead_s, inspect_server, missing_rights
+from splitgauge.eventlog.postgres_inspection import (
+    ServerFacts,
+    clock_ahead_s,
+    inspect_server,
+    missing_rights,
+    user_name,
+)
 from splitgauge.eventlog.postgres_migrations import check_schema
 from splitgauge.schemas.errors import SplitgaugeError
 
@@ -69,10 +75,10 @@ async def _schema(database: Database) -> Finding:
 
 async def _rights(database: Database) -> Finding:
     try:
-        missing = await missing_rights(database)
+        missing, user = await missing_rights(database), await user_name(database)
     except SplitgaugeError as exc:
         return Finding.of_error("rights", database.where, exc)
     if not missing:
         return Finding.ok("rights", database.where, "this user may do all that the roles do")
-    grants = "; ".join(f"GRANT {right} TO this user" for right in missing)
+    grants = "; ".join(f"GRANT {right} TO {user}" for right in missing)
     return Finding.failed("rights", database.where, f"this user lacks {', '.join(missing)}", grants)

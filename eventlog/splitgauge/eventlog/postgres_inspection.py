@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from splitgauge.eventlog.clock_difference import ahead_s
 from splitgauge.eventlog.postgres_database import Database
 
-__all__ = ["RIGHTS", "ServerFacts", "clock_ahead_s", "inspect_server", "missing_rights"]
+__all__ = ["RIGHTS", "ServerFacts", "clock_ahead_s", "inspect_server", "missing_rights", "user_name"]
 
 _READ = ("SELECT",)
 _ADD = ("SELECT", "INSERT")
@@ -53,6 +53,12 @@ async def missing_rights(database: Database) -> list[str]:
     """Of this user, in words that GRANT takes; of the tables that are there. Raises: LogUnavailableError."""
     rows = await database.fetch(_MISSING, *zip(*_wanted(), strict=True))
     return [row["missing"] for row in rows]
+
+
+async def user_name(database: Database) -> str:
+    """Of this user, as GRANT takes it. Raises: LogUnavailableError."""
+    (row,) = await database.fetch("SELECT quote_ident(current_user) AS name")
+    return str(row["name"])
 
 
 async def clock_ahead_s(database: Database, now_s: Callable[[], float]) -> float:

@@ -103,6 +103,17 @@ async def test_a_user_without_rights_is_told_which(guest: str, database: str) ->
     }
 
 
+async def test_the_remedy_is_what_the_owner_pastes_whatever_the_user_is_called(database: str) -> None:
+    await execute(database, 'CREATE ROLE "a ""Guest""" LOGIN')
+    guest = database.replace("postgres@", "a%20%22Guest%22@")
+    try:
+        [remedy] = [found.remedy for found in await check_postgres(guest, time.time) if found.check == "rights"]
+        await execute(database, remedy)
+        assert await wrong(guest) == {}
+    finally:
+        await execute(database, 'DROP OWNED BY "a ""Guest"""', 'DROP ROLE "a ""Guest"""')
+
+
 def asked_for() -> list[str]:
     """Of a user of the roles, by `check`."""
     grants = [f"GRANT {', '.join(rights)} ON splitgauge.{table} TO roles" for table, rights in RIGHTS.items()]
