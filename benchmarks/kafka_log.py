@@ -22,7 +22,8 @@ sys.path.append(str(Path(__file__).parents[1] / "infra" / "servers"))
 from kafka_cluster import KafkaCluster
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout, init_topics
+from splitgauge.eventlog.kafka_topic_fit import TopicPlan
+from splitgauge.eventlog.kafka_topics import cluster_layout, init_topics
 from splitgauge.eventlog.port import Record, StoredRecord
 from splitgauge.schemas.topics import OBSERVATIONS
 

@@ -40,7 +40,8 @@ from splitgauge.aggregator.partition_worker import Surroundings
 from splitgauge.eventlog.decisions import DecisionLog
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout, init_topics
+from splitgauge.eventlog.kafka_topic_fit import TopicPlan
+from splitgauge.eventlog.kafka_topics import cluster_layout, init_topics
 from splitgauge.eventlog.port import Record, StoredRecord
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.schemas.envelope import SOURCES, EventType, wrap

@@ -31,7 +31,8 @@ from plain_fold import (
 from splitgauge.audit import replay
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout, init_topics
+from splitgauge.eventlog.kafka_topic_fit import TopicPlan
+from splitgauge.eventlog.kafka_topics import cluster_layout, init_topics
 from splitgauge.router.unit_key import UnitKey
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.errors import SplitgaugeError

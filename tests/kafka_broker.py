@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from kafka_cluster import KafkaCluster
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import TopicPlan
+from splitgauge.eventlog.kafka_topic_fit import TopicPlan
 from splitgauge.eventlog.partitions import Layout, layout
 
 __all__ = ["LIBS", "OpenLog", "broker", "delete", "forget", "fresh_settings", "plan", "stop_broker"]

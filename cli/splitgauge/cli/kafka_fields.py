@@ -13,7 +13,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSecurity, KafkaSettings
 from splitgauge.schemas.errors import ContractError
 
 if TYPE_CHECKING:
-    from splitgauge.eventlog.kafka_topics import TopicPlan
+    from splitgauge.eventlog.kafka_topic_fit import TopicPlan
 
 __all__ = ["KafkaFields"]
 
@@ -118,7 +118,8 @@ class KafkaFields(BaseSettings):
 
     def topic_plan(self, *, observation_partitions: int | None) -> "TopicPlan":
         """What `init` makes of it. Raises: ContractError where more copies must have an event than there are."""
-        from splitgauge.eventlog.kafka_topics import TopicPlan, cluster_layout
+        from splitgauge.eventlog.kafka_topic_fit import TopicPlan
+        from splitgauge.eventlog.kafka_topics import cluster_layout
 
         if self.kafka_min_isr > self.kafka_replication:
             raise ContractError(

@@ -16,7 +16,6 @@ from splitgauge.eventlog.kafka_errors import mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topic_fit import (
     FoundTopic,
-    Misfit,
     TopicMisfitError,
     TopicPlan,
     creation_settings,
@@ -27,7 +26,7 @@ from splitgauge.eventlog.partitions import DEFAULT_OBSERVATION_PARTITIONS, Layou
 from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
 from splitgauge.schemas.topics import TOPICS, Topic
 
-__all__ = ["InitReport", "Misfit", "TopicMisfitError", "TopicPlan", "check_topics", "cluster_layout", "init_topics"]
+__all__ = ["InitReport", "check_topics", "cluster_layout", "init_topics"]
 
 _TOPIC_EXISTS = 36
 _SHOWN_WITHIN_S = 10.0
@@ -86,8 +85,8 @@ async def init_topics(settings: KafkaSettings, plan: TopicPlan) -> InitReport:
     )
 
 
-async def check_topics(settings: KafkaSettings, plan: TopicPlan | None = None) -> Layout:
-    """Compare the topics with the contract, and with the plan where there is one. Changes nothing.
+async def check_topics(settings: KafkaSettings) -> Layout:
+    """Compare the topics with the contract. Changes nothing.
 
     Returns: how many partitions each topic has.
     Raises: UnknownSubjectError where topics are missing; TopicMisfitError; LogUnavailableError.
@@ -101,7 +100,7 @@ async def check_topics(settings: KafkaSettings, plan: TopicPlan | None = None) -
             where=settings.bootstrap,
             remedy="Create it with `splitgauge init`, or let this user describe it",
         )
-    misfits = misfits_of(found, settings, plan)
+    misfits = misfits_of(found, settings)
     if misfits:
         raise TopicMisfitError(misfits)
     return {name: found[name].partitions for name in TOPICS}

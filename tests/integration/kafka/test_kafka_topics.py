@@ -15,7 +15,8 @@ from postgres_server import PostgresServer
 from splitgauge.aggregator.changelog import make_changelog
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import TopicMisfitError, check_topics, cluster_layout, init_topics
+from splitgauge.eventlog.kafka_topic_fit import TopicMisfitError
+from splitgauge.eventlog.kafka_topics import check_topics, cluster_layout, init_topics
 from splitgauge.eventlog.postgres_migrations import migrations, open_migrated
 from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS, REQUESTS, TOPICS
@@ -44,7 +45,7 @@ async def test_topics_are_created_as_the_contract_has_them_and_a_second_run_chan
     wanted = cluster_layout(observations=8, others=3)
     first = await init_topics(settings, plan(wanted))
     assert set(first.created) == {settings.topic(name) for name in TOPICS}
-    assert await check_topics(settings, plan(wanted)) == wanted
+    assert await check_topics(settings) == wanted
     second = await init_topics(settings, plan(wanted))
     assert (second.created, second.counted_up) == ((), {})
     assert set(second.unchanged) == set(first.created)
@@ -114,7 +115,7 @@ async def test_a_log_on_topics_that_do_not_fit_is_not_opened() -> None:
 async def test_two_who_make_the_topics_at_once_both_succeed() -> None:
     settings = fresh_settings()
     await asyncio.gather(init_topics(settings, plan()), init_topics(settings, plan()))
-    await check_topics(settings, plan())
+    await check_topics(settings)
 
 
 async def test_more_copies_than_brokers_are_refused_with_what_kafka_says() -> None:
