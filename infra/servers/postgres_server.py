@@ -106,7 +106,7 @@ class PostgresServer(Server):
         for process in self._processes():
             _send(process, signal.SIGSTOP)
 
-    def resume(self) -> None:
+    def wake(self) -> None:
         """After `pause`."""
         for process in self._processes():
             _send(process, signal.SIGCONT)

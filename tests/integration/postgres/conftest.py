@@ -20,7 +20,7 @@ def mortal(fragile: PostgresServer) -> Iterator[PostgresServer]:
     if not fragile.runs:
         fragile.start()
     yield fragile
-    fragile.resume()
+    fragile.wake()
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ async def test_a_database_that_hangs_is_given_up_on_and_used_again_when_it_answe
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(LogUnavailableError, match="did not answer in time"):
             await checkpoints.save(OWNER, expected=1, position=2, changed={b"a": b"2"})
-    mortal.resume()
+    mortal.wake()
     assert await checkpoints.save(OWNER, expected=1, position=2, changed={b"a": b"2"})
     assert await checkpoints.load(OWNER) == Checkpoint(2, {b"a": b"2"})
 
