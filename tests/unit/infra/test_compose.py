@@ -60,6 +60,12 @@ def test_routers_share_the_unit_key_and_keep_a_spool_each() -> None:
     assert len({volume for (volume,) in folders}) == len(routers)
 
 
+def test_aggregators_keep_machine_code_where_the_image_has_it_and_its_user_may_write() -> None:
+    [cache] = re.findall(r"NUMBA_CACHE_DIR=(\S+)", IMAGE)
+    assert OURS["aggregator"]["volumes"] == [f"compiled:{cache}"]
+    assert re.search(rf"install --directory --owner splitgauge .*{cache}$", IMAGE, re.MULTILINE)
+
+
 def test_what_services_refer_to_is_there() -> None:
     volumes = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert volumes == DOCUMENT["volumes"].keys()
