@@ -16,13 +16,13 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice, repeat
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -49,6 +49,8 @@ from splitgauge.schemas.identifiers import live_event_id
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, unit_partition
 from splitgauge.standalone.collection import collect_seldom
+
+R = TypeVar("R")
 
 QUIXSTREAMS = "quixstreams==3.28.1"
 PARTITIONS = 4
@@ -187,15 +189,27 @@ async def _getmany(place: Place, take: Callable[[list[ConsumerRecord]], object])
         consumer.assign(places)
         for each in places:
             consumer.seek(each, 0)
-        left = events = sum((await consumer.end_offsets(places)).values())
-        clock = _Clock()
-        while left:
-            for records in (await consumer.getmany(timeout_ms=1_000, max_records=LIMIT)).values():
-                take(records)
-                left -= len(records)
-        return clock.took(events)
+        events = sum((await consumer.end_offsets(places)).values())
+        return await _timed(_fetches(consumer), events, take)
     finally:
         await consumer.stop()
+
+
+async def _fetches(consumer: AIOKafkaConsumer) -> AsyncIterator[list[ConsumerRecord]]:
+    while True:
+        for records in (await consumer.getmany(timeout_ms=1_000, max_records=LIMIT)).values():
+            yield records
+
+
+async def _timed(batches: AsyncIterator[list[R]], events: int, take: Callable[[list[R]], object]) -> Took:
+    """From the first batch that is asked for, until so many events are taken."""
+    clock, left = _Clock(), events
+    async for records in batches:
+        take(records)
+        left -= len(records)
+        if not left:
+            break
+    return clock.took(events)
 
 
 async def fetched(place: Place) -> Took:
@@ -212,14 +226,7 @@ async def _delivered(place: Place, take: Callable[[list[StoredRecord]], object])
     log = await KafkaEventLog.connect(place.settings)
     try:
         async with log.join(OBSERVATIONS.name, f"benchmark-{time.time_ns()}") as member:
-            left = events = sum(bounds.end for bounds in (await log.bounds(OBSERVATIONS.name)).values())
-            clock = _Clock()
-            async for records in member.batches(limit=LIMIT):
-                take(records)
-                left -= len(records)
-                if not left:
-                    break
-            return clock.took(events)
+            return await _timed(member.batches(limit=LIMIT), await _events_at(place, log), take)
     finally:
         await log.close()
 
@@ -243,17 +250,15 @@ async def followed(place: Place) -> Took:
     """Some partitions, as the only worker that there is, and the fold."""
     log, take = await KafkaEventLog.connect(place.settings), _fold(place, compiled_engine())
     try:
-        bounds = await log.bounds(OBSERVATIONS.name)
-        left = events = sum(bounds[partition].end for partition in place.partitions)
-        clock = _Clock()
-        async for records in log.follow(OBSERVATIONS.name, dict.fromkeys(place.partitions, 0), limit=LIMIT):
-            take(records)
-            left -= len(records)
-            if not left:
-                break
-        return clock.took(events)
+        batches = log.follow(OBSERVATIONS.name, dict.fromkeys(place.partitions, 0), limit=LIMIT)
+        return await _timed(batches, await _events_at(place, log), take)
     finally:
         await log.close()
+
+
+async def _events_at(place: Place, log: KafkaEventLog) -> int:
+    bounds = await log.bounds(OBSERVATIONS.name)
+    return sum(bounds[partition].end for partition in place.partitions)
 
 
 def _fold(place: Place, engine: MakeEngine | None) -> Callable[[list[StoredRecord]], None]:
@@ -277,7 +282,7 @@ async def worked(place: Place) -> Took:
     log = await KafkaEventLog.connect(place.settings)
     checkpoints = await PostgresCheckpoints.open(place.postgres)
     try:
-        events = sum(bounds.end for bounds in (await log.bounds(OBSERVATIONS.name)).values())
+        events = await _events_at(place, log)
         known = DecisionLog(log, source=SOURCES["aggregator"], instance="b")
         await known.catch_up()
         for partition in place.partitions:
