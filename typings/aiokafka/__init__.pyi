@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiokafka.abc import ConsumerRebalanceListener as ConsumerRebalanceListener
+from aiokafka.client import AIOKafkaClient
 from aiokafka.structs import ConsumerRecord as ConsumerRecord
 from aiokafka.structs import RecordMetadata as RecordMetadata
 from aiokafka.structs import TopicPartition as TopicPartition
-
-class AIOKafkaClient:
-    async def close(self) -> None: ...
 
 class BatchBuilder:
     def append(

@@ -140,6 +140,7 @@ class KafkaEventLog:
         await member.open()
         self._members.add(member)
         try:
+            self._check_open()
             yield member
         finally:
             self._members.discard(member)

@@ -17,6 +17,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from splitgauge.eventlog.clock_difference import ahead_s
+from splitgauge.eventlog.kafka_clients import started
 from splitgauge.eventlog.kafka_errors import mapped
 from splitgauge.eventlog.kafka_quorum import DescribeQuorum, controller_clock_ms
 from splitgauge.eventlog.kafka_settings import KafkaSettings
@@ -52,8 +53,7 @@ async def administration(settings: KafkaSettings) -> AsyncGenerator[AIOKafkaAdmi
     admin = AIOKafkaAdminClient(**settings.client())
     try:
         with mapped(settings.bootstrap):
-            async with asyncio.timeout(settings.connect_timeout_s):
-                await admin.start()
+            await started(admin.start(), timeout_s=settings.connect_timeout_s)
         yield admin
     finally:
         await admin.close()

@@ -11,6 +11,7 @@ from typing import Any, cast
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
+from splitgauge.eventlog.kafka_clients import let_go, settled, started
 from splitgauge.eventlog.kafka_errors import mapped
 from splitgauge.eventlog.port import Bounds, StoredRecord
 from splitgauge.schemas.errors import LogDamagedError
@@ -19,8 +20,6 @@ from splitgauge.schemas.topics import TOPICS, Retention
 __all__ = ["bounds_of", "check_complete", "damaged", "heard_ago_s", "is_gapless", "poll", "start", "stop", "stored"]
 
 _STOP_S = 10.0
-_ending: set[asyncio.Task[None]] = set()
-"""Tasks that nobody else holds on to."""
 _logger = logging.getLogger(__name__)
 
 
@@ -28,8 +27,7 @@ async def start(consumer: AIOKafkaConsumer, *, where: str, timeout_s: float) -> 
     """Raises: LogUnavailableError where no broker answers in time; the consumer is stopped then."""
     with mapped(where):
         try:
-            async with asyncio.timeout(timeout_s):
-                await consumer.start()
+            await started(consumer.start(), timeout_s=timeout_s)
         except BaseException:
             await stop(consumer)
             raise
@@ -37,23 +35,19 @@ async def start(consumer: AIOKafkaConsumer, *, where: str, timeout_s: float) -> 
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:
-    """Leave the group and close the connections, as far as brokers answer.
+    """Leave the group and close the connections, as far as brokers answer."""
+    await settled(asyncio.create_task(_end(consumer), name="end of a consumer"), timeout_s=2 * _STOP_S)
 
-    In a task of its own: aiokafka 0.14 cancels its fetches and awaits them, and a cancelled one that was waiting to try
-    again passes its cancellation on, as if whoever stops the consumer had been cancelled.
-    """
-    ending = asyncio.create_task(consumer.stop(), name="end of a consumer")
-    _ending.add(ending)
-    ending.add_done_callback(_ending.discard)
-    await asyncio.wait((ending,), timeout=_STOP_S)
-    if ending.done() and not ending.cancelled() and ending.exception() is None:
-        return
-    ending.cancel()
-    client = consumer._client  # noqa: SLF001 - where `stop` was broken off, its connections are still open
-    closing = asyncio.create_task(client.close(), name="end of a consumer's connections")
-    await asyncio.wait((closing, ending), timeout=_STOP_S)
-    errors = [task.exception() for task in (ending, closing) if task.done() and not task.cancelled()]
-    _logger.info("a consumer did not end cleanly", extra={"reason": str([error for error in errors if error])})
+
+async def _end(consumer: AIOKafkaConsumer) -> None:
+    # In a task of its own: aiokafka 0.14 cancels its fetches and awaits them, and a cancelled one that was waiting to
+    # try again passes its cancellation on, as if whoever stops the consumer had been cancelled.
+    stopping = asyncio.create_task(consumer.stop(), name="stop of a consumer")
+    if not await settled(stopping, timeout_s=_STOP_S):
+        error = stopping.exception() if stopping.done() and not stopping.cancelled() else None
+        _logger.info("a consumer did not end cleanly", extra={"reason": str(error)})
+    async with asyncio.timeout(_STOP_S):
+        await let_go(consumer._client)  # noqa: SLF001 - also where `stop` was broken off, or somebody still asks
 
 
 async def poll(

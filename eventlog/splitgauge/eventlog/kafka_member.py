@@ -53,6 +53,7 @@ class KafkaMember(ConsumerRebalanceListener):
         """Partition -> the ownership under which its last batch was handed out: what a commit speaks of."""
         self._settled = asyncio.Event()
         self._committing = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._closed = False
         self._asking_since = time.time()
         self._polled = time.monotonic()
@@ -78,27 +79,32 @@ class KafkaMember(ConsumerRebalanceListener):
         }
 
     async def open(self) -> None:
-        """Join the group. Raises: LogUnavailableError where no broker answers in time."""
-        consumer = AIOKafkaConsumer(**self._settings.member(self._group))
-        consumer.subscribe([self._settings.topic(self._topic)], listener=self)
-        self._consumer = consumer
-        try:
-            await kafka_consumer.start(
-                consumer,
-                where=self._settings.bootstrap,
-                timeout_s=self._settings.connect_timeout_s + self._settings.session_timeout_s,
-            )
-            await self._settle()
-        except BaseException:
-            await self._leave()
-            raise
+        """Join the group. Raises: LogUnavailableError where no broker answers in time, or when closed."""
+        async with self._opening:
+            consumer = AIOKafkaConsumer(**self._settings.member(self._group))
+            consumer.subscribe([self._settings.topic(self._topic)], listener=self)
+            self._consumer = consumer
+            try:
+                await kafka_consumer.start(
+                    consumer,
+                    where=self._settings.bootstrap,
+                    timeout_s=self._settings.connect_timeout_s + self._settings.session_timeout_s,
+                )
+                await self._settle()
+            except BaseException:
+                await self._leave()
+                raise
+            if self._closed:
+                await self._leave()
+                raise closed_error(self._topic)
 
     async def close(self) -> None:
         """Leave the group, so that others take over at once; who iterates meets an error."""
         self._closed = True
         self._owned = {}
         self._settled.set()
-        await self._leave()
+        async with self._opening:  # a consumer that is stopped while it starts goes on starting
+            await self._leave()
 
     async def batches(self, *, limit: int = 500) -> AsyncIterator[list[StoredRecord]]:
         while True:

@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from splitgauge.eventlog.kafka_clients import started
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 
@@ -83,15 +84,18 @@ class Producers:
             if self._closed:
                 raise closed_error(self._settings.bootstrap)
             if self._current is None:
-                self._current = _Life(await self._start())
+                producer = await self._start()
+                if self._closed:
+                    await _end(producer)
+                    raise closed_error(self._settings.bootstrap)
+                self._current = _Life(producer)
             return self._current
 
     async def _start(self) -> AIOKafkaProducer:
         with mapped(self._settings.bootstrap):
             producer = AIOKafkaProducer(**self._settings.producer())
             try:
-                async with asyncio.timeout(self._settings.connect_timeout_s):
-                    await producer.start()
+                await started(producer.start(), timeout_s=self._settings.connect_timeout_s)
             except BaseException:
                 await producer.stop()  # nothing was sent yet: it waits for nothing
                 raise

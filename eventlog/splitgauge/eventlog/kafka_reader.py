@@ -6,7 +6,8 @@ behind a fetch. Owns both; joins no group.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -46,6 +47,8 @@ class KafkaReader:
         self._ends: dict[TopicPartition, int] = {}
         """As far as is known: a read that goes on below it need not ask."""
         self._last: TopicPartition | None = None
+        self._limits: set[asyncio.Timeout] = set()
+        """Of the calls under way: a consumer that is stopped under a call may leave it waiting."""
         self._closed = False
 
     async def bounds(self, topic: str) -> dict[int, Bounds]:
@@ -63,30 +66,45 @@ class KafkaReader:
             return []
         async with self._reading:
             try:
-                async with asyncio.timeout(self._settings.append_timeout_s):
+                async with self._limited():
                     records = await self._read(topic, place, start, limit=limit, end=self._ends[place])
             except (TimeoutError, LogUnavailableError) as exc:
                 await self._give_up_fetching()
+                if self._closed:
+                    raise closed_error(topic) from exc
                 raise translate(exc, where=f"{topic}, partition {partition}") from exc
         return kafka_consumer.stored(topic, partition, records)
 
     async def close(self) -> None:
-        """Let go of both consumers; who reads meets an error."""
+        """Let go of both consumers; who reads meets an error, at once."""
         self._closed = True
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
         for consumer in (self._fetching, self._asking):
             if consumer is not None:
                 await kafka_consumer.stop(consumer)
 
+    @asynccontextmanager
+    async def _limited(self) -> AsyncGenerator[None]:
+        async with asyncio.timeout(self._settings.append_timeout_s) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
+
     async def _bounds(self, topic: str, places: list[TopicPartition]) -> Mapping[TopicPartition, Bounds]:
         consumer = await self._asker()
         try:
-            async with asyncio.timeout(self._settings.append_timeout_s):
+            async with self._limited():
                 starts = await consumer.beginning_offsets(places)
                 ends = await consumer.end_offsets(places)
         except FOREIGN as exc:
             if self._asking is consumer:
                 self._asking = None
                 await kafka_consumer.stop(consumer)
+            if self._closed:
+                raise closed_error(topic) from exc
             raise translate(exc, where=topic) from exc
         return {place: Bounds(starts[place], ends[place]) for place in places}
 
@@ -168,8 +186,12 @@ class KafkaReader:
     async def _start(self, **settings: object) -> AIOKafkaConsumer:
         if self._closed:
             raise closed_error(self._settings.bootstrap)
-        return await kafka_consumer.start(
+        consumer = await kafka_consumer.start(
             AIOKafkaConsumer(**(self._settings.consumer() | settings)),
             where=self._settings.bootstrap,
             timeout_s=self._settings.connect_timeout_s,
         )
+        if self._closed:
+            await kafka_consumer.stop(consumer)
+            raise closed_error(self._settings.bootstrap)
+        return consumer

@@ -13,7 +13,9 @@ from splitgauge.schemas.topics import OBSERVATIONS, PARTIALS, REQUESTS
 
 
 class Client:
-    closed = False
+    def __init__(self) -> None:
+        self.closed = False
+        self._get_conn_lock = asyncio.Lock()
 
     async def close(self) -> None:
         self.closed = True

@@ -1,0 +1,7 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+class AIOKafkaClient:
+    _get_conn: Callable[..., Awaitable[object]]
+    _get_conn_lock: asyncio.Lock
+    async def close(self) -> None: ...
