@@ -24,6 +24,8 @@ __all__ = ["BACKGROUND", "KeptRole", "Work"]
 
 RETRY_S = 1.0
 """After a role could not use its log or database."""
+SAY_AGAIN_S = 60.0
+"""What still is as it was is not said after every attempt."""
 
 Status = Callable[[], Mapping[str, object]]
 Work = Callable[["KeptRole"], Awaitable[None]]
@@ -34,13 +36,13 @@ _logger = logging.getLogger(__name__)
 class KeptRole:
     """One role of the process, from its start to its stop."""
 
-    def __init__(self, role: Role, work: Work, log: EventLog, settings: ClusterSettings) -> None:
+    def __init__(self, role: Role, work: Work, log: EventLog) -> None:
         self.role = role
         self.log = log
-        self.settings = settings
         self._work = work
         self._says: Status | None = None
         self._failure: str | None = None
+        self._say_again_s = 0.0
 
     def begun(self, says: Status) -> None:
         """The role is put together; what it says of itself from now on."""
@@ -62,18 +64,21 @@ class KeptRole:
             try:
                 await self._work(self)
             except* LogUnavailableError as group:
-                self._fail(group)
+                self._fail(group, again=True)
             except* SplitgaugeError as group:
-                self._fail(group)
+                self._fail(group, again=False)
                 again = False
             await asyncio.sleep(RETRY_S if again else 0)
 
-    def _fail(self, group: BaseExceptionGroup[SplitgaugeError]) -> None:
+    def _fail(self, group: BaseExceptionGroup[SplitgaugeError], *, again: bool) -> None:
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+        now_s = asyncio.get_running_loop().time()
+        if str(first) != self._failure or now_s >= self._say_again_s:
+            _logger.error("%s stopped%s: %s", self.role, ", and tries again" if again else "", first)
+            self._say_again_s = now_s + SAY_AGAIN_S
         self._says, self._failure = None, str(first)
-        _logger.error("%s stopped: %s", self.role, first)
 
     def ended(self, task: "asyncio.Task[None]") -> None:
         """For `add_done_callback`: an error that nobody foresaw ends no role in silence."""
@@ -82,23 +87,23 @@ class KeptRole:
             _logger.error("%s has failed", self.role, exc_info=error)
 
 
-def _aggregator() -> Work:
+def _aggregator(settings: ClusterSettings) -> Work:
     from splitgauge.aggregator.engine import compiled_engine
     from splitgauge.aggregator.fold_group import FoldGroup
     from splitgauge.aggregator.partition_worker import Pace, Surroundings
     from splitgauge.eventlog.decisions import DecisionLog
     from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 
+    database = _database(settings, Role.AGGREGATOR)
     engine = compiled_engine()
 
     async def work(kept: KeptRole) -> None:
-        checkpoints = await PostgresCheckpoints.open(_postgres(kept))
+        checkpoints = await PostgresCheckpoints.open(database)
         try:
-            decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=kept.settings.instance)
+            decisions = DecisionLog(kept.log, source=SOURCES["aggregator"], instance=settings.instance)
             await decisions.catch_up()
-            instance = kept.settings.instance
-            around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, instance, engine)
-            pace = Pace(kept.settings.publish_interval_s, kept.settings.checkpoint_interval_s)
+            around = Surroundings(kept.log, checkpoints, decisions, SYSTEM_CLOCK.now_us, settings.instance, engine)
+            pace = Pace(settings.publish_interval_s, settings.checkpoint_interval_s)
             folds = FoldGroup(around, pace=pace)
             kept.begun(lambda: _said_by(folds) | {"engine": "plain" if engine is None else "compiled"})
             await folds.run()
@@ -116,16 +121,16 @@ def _said_by(folds: "FoldGroup") -> dict[str, object]:
     return said if folds.unsaved_reason is None else said | {"unsaved_reason": folds.unsaved_reason}
 
 
-def _tables() -> Work:
+def _tables(settings: ClusterSettings) -> Work:
     from splitgauge.aggregator.faust_tables import FaustTablesWorker
 
     async def work(kept: KeptRole) -> None:
         worker = FaustTablesWorker(
             kept.log,
-            kept.settings.kafka,
+            settings.kafka,
             now_us=SYSTEM_CLOCK.now_us,
-            instance=kept.settings.instance,
-            publish_interval_s=kept.settings.publish_interval_s,
+            instance=settings.instance,
+            publish_interval_s=settings.publish_interval_s,
         )
         kept.begun(lambda: {"ready": worker.ready, "partitions": sorted(worker.partitions)})
         await worker.run()
@@ -133,26 +138,28 @@ def _tables() -> Work:
     return work
 
 
-def _analyzer() -> Work:
+def _analyzer(settings: ClusterSettings) -> Work:
     from splitgauge.analyzer.service import Analyzer, AnalyzerSettings
 
     async def work(kept: KeptRole) -> None:
-        settings = AnalyzerSettings(instance=kept.settings.instance, debounce_s=kept.settings.look_debounce_s)
-        analyzer = Analyzer(kept.log, clock=SYSTEM_CLOCK.now_us, settings=settings)
+        paced = AnalyzerSettings(instance=settings.instance, debounce_s=settings.look_debounce_s)
+        analyzer = Analyzer(kept.log, clock=SYSTEM_CLOCK.now_us, settings=paced)
         kept.begun(analyzer.status)
         await analyzer.run()
 
     return work
 
 
-def _archiver() -> Work:
+def _archiver(settings: ClusterSettings) -> Work:
     from splitgauge.archiver.service import Archiver, ArchiverSettings
     from splitgauge.eventlog.postgres_archive_writer import ArchiveWriter
 
+    database = _database(settings, Role.ARCHIVER)
+
     async def work(kept: KeptRole) -> None:
-        writer = await ArchiveWriter.open(_postgres(kept))
+        writer = await ArchiveWriter.open(database)
         try:
-            archiver = Archiver(kept.log, writer, ArchiverSettings(rest_s=kept.settings.archive_rest_s))
+            archiver = Archiver(kept.log, writer, ArchiverSettings(rest_s=settings.archive_rest_s))
             kept.begun(archiver.status)
             await archiver.run()
         finally:
@@ -161,17 +168,17 @@ def _archiver() -> Work:
     return work
 
 
-def _postgres(kept: KeptRole) -> str:
-    if kept.settings.postgres is None:
+def _database(settings: ClusterSettings, role: Role) -> str:
+    if settings.postgres is None:
         raise ContractError(
-            f"the {kept.role} needs a database",
-            where="postgres",
-            remedy="Set `postgres` to postgresql://user@host/name",
+            f"the {role} needs a database",
+            where="the setting `postgres`",
+            remedy="Set it to postgresql://user@host/name",
         )
-    return kept.settings.postgres
+    return settings.postgres
 
 
-BACKGROUND: Mapping[Role, Callable[[], Work]] = {
+BACKGROUND: Mapping[Role, Callable[[ClusterSettings], Work]] = {
     Role.AGGREGATOR: _aggregator,
     Role.TABLES: _tables,
     Role.ANALYZER: _analyzer,

@@ -41,9 +41,10 @@ def run(settings: ClusterSettings) -> int:
     """Until SIGINT or SIGTERM; while Kafka is away it is waited for. Returns the exit status.
 
     Raises: LogUnavailableError where Kafka refuses us; UnknownSubjectError and ConflictError where its topics are not
-        as they have to be, the unit key is not the log's, or the address is taken; UnknownRulesError, LogDamagedError.
+        as they have to be, the unit key is not the log's, or the address is taken; ContractError where a
+        role lacks its database; UnknownRulesError, LogDamagedError.
     """
-    background = {role: BACKGROUND[role]() for role in sorted(settings.roles & BACKGROUND.keys())}
+    background = {role: BACKGROUND[role](settings) for role in sorted(settings.roles & BACKGROUND.keys())}
     make_router = _router() if Role.ROUTER in settings.roles else None
     if Role.AGGREGATOR in settings.roles:
         collect_seldom()
@@ -91,7 +92,7 @@ async def _started(
     log = await stack.enter_async_context(_connected(settings))
     parts: dict[str, Part] = {"log": lambda: {"ready": True, **log.status()}}
     for role, work in background.items():
-        kept = KeptRole(role, work, log, settings)
+        kept = KeptRole(role, work, log)
         parts[role.value] = kept.status
         await stack.enter_async_context(_beside(kept))
     router: Router | None = None

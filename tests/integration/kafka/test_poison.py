@@ -141,7 +141,7 @@ async def test_a_fold_whose_dead_letters_cannot_be_written_stops_says_so_and_ski
     await log.append(OBSERVATIONS.name, [Record(b"no observation", b"unit", 0), Record(seen, b"unit", 0)])
     await delete(kafka, DEAD_LETTERS.name)
 
-    kept = KeptRole(Role.AGGREGATOR, BACKGROUND[Role.AGGREGATOR](), log, settings)
+    kept = KeptRole(Role.AGGREGATOR, BACKGROUND[Role.AGGREGATOR](settings), log)
     running = asyncio.create_task(kept.run())
 
     async def said() -> bool:

@@ -21,7 +21,8 @@ from splitgauge.cluster.settings import ClusterSettings
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.router.settings import RouterSettings
 
-run(ClusterSettings(frozenset({Role(sys.argv[1])}), KafkaSettings("nowhere:9092"), RouterSettings(Path()), "test"))
+kafka, database = KafkaSettings("nowhere:9092"), "postgresql:///nowhere"
+run(ClusterSettings(frozenset({Role(sys.argv[1])}), kafka, RouterSettings(Path()), "test", postgres=database))
 """
 
 OF_ROLES = {
