@@ -8,6 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 KAFKA := .kafka/.installed
 COMPILED := .venv/.compiled
+FOLD := services/aggregator/splitgauge/aggregator
 # Asks no registry whether a newer pyright exists: requirements.lock says which one is used.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -44,7 +45,7 @@ $(KAFKA): infra/kafka/pom.xml
 	touch $@
 
 # The compiled fold, ahead of its first use: later processes load it in a second.
-$(COMPILED): $(INSTALLED) $(wildcard services/aggregator/splitgauge/aggregator/compiled/*.py)
+$(COMPILED): $(INSTALLED) $(wildcard $(addsuffix /*.py, $(FOLD) $(FOLD)/compiled schemas/splitgauge/schemas))
 	$(BIN)/python -m splitgauge.aggregator.compiled.warm_up
 	touch $@
 

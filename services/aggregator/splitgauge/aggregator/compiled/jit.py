@@ -1,7 +1,7 @@
 """How the fold's functions are compiled, and the types that their arguments have.
 
-Owns the compiler's options. Machine code is kept beside the source, or in `NUMBA_CACHE_DIR`, so that only the first
-process compiles.
+Owns the compiler's options. Machine code is kept where `machine_code` says, so that only the first process
+compiles.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from splitgauge.aggregator.compiled.machine_code import keeping
 
 __all__ = ["Bytes", "Doubles", "Longs", "compiled", "long"]
 
@@ -30,11 +32,5 @@ _OPTIONS: dict[str, Any] = {"_nrt": False}
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """The function as machine code. It gets arrays and numbers, and makes no arrays of its own."""
-    try:
-        return _made(function, cache=True)
-    except RuntimeError:  # there is no folder to keep machine code in: every process compiles
-        return _made(function, cache=False)
-
-
-def _made(function: Callable[P, R], *, cache: bool) -> Callable[P, R]:
-    return cast("Callable[P, R]", njit(function, cache=cache, error_model="numpy", **_OPTIONS))
+    with keeping() as kept:
+        return cast("Callable[P, R]", njit(function, cache=kept, error_model="numpy", **_OPTIONS))
