@@ -11,7 +11,9 @@ def main() -> None:
     """Run the command line and end the process with its exit status."""
     try:
         from splitgauge.cli.application import application
+        from splitgauge.cli.kafka_client_log import repeat_seldom
 
+        repeat_seldom()
         application()()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
