@@ -37,7 +37,9 @@ from splitgauge.schemas.errors import ConflictError
 from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import PartialData
 from splitgauge.schemas.topics import DEAD_LETTERS, PARTIALS, WINDOWS
+from waiting import until
 
+pytestmark = pytest.mark.timeout(400)  # Faust's rebalances alone take up to a minute each where the machine is busy
 PARTITIONS = 3
 """Of observations."""
 SPREAD = 4
@@ -166,13 +168,6 @@ async def running(worker: FaustTablesWorker) -> AsyncGenerator[None]:
             yield
         finally:
             task.cancel()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(60):
-        # Whatever it waits for is written by others, and nothing there wakes a test.
-        while not await condition():  # noqa: ASYNC110 - as the line above says
-            await asyncio.sleep(0.02)
 
 
 async def tables_of(log: EventLog) -> dict[bytes | None, bytes]:
