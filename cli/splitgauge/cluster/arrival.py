@@ -41,7 +41,8 @@ async def serve_roles(start: Start, roles: Iterable[Role], serving: Callable[[AS
     tasks = [arriving]
     try:
         with suppress(TimeoutError):
-            await asyncio.wait_for(arrival.attempted.wait(), ARRIVES_S)
+            async with asyncio.timeout(ARRIVES_S):
+                await arrival.attempted.wait()
         if arriving.done():
             arriving.result()
         tasks.append(asyncio.create_task(serving(arrival)))

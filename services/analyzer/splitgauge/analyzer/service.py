@@ -7,6 +7,7 @@ number of analyzers may run: of two looks at once one is accepted, and a decisio
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,7 +241,6 @@ async def _until_one_fails(*steps: Coroutine[Any, Any, None]) -> None:
 
 
 async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), None if timeout_s is None else max(0.0, timeout_s))
-    except TimeoutError:
-        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
