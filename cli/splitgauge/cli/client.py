@@ -99,7 +99,7 @@ class Client:
             raise UnreachableError(
                 f"no server answers: {_words(exc)}",
                 where=self.url,
-                remedy="Start one with `splitgauge up`, or name another with --url or SPLITGAUGE_URL",
+                remedy="Start `splitgauge up` or a cluster's console, or name another with --url or SPLITGAUGE_URL",
             ) from exc
         finally:
             connection.close()

@@ -27,7 +27,13 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Url = Annotated[
-    str, typer.Option("--url", envvar="SPLITGAUGE_URL", help="Where `splitgauge up` answers.", show_default=True)
+    str,
+    typer.Option(
+        "--url",
+        envvar="SPLITGAUGE_URL",
+        help="Where `splitgauge up` or a cluster's console answers.",
+        show_default=True,
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -49,7 +49,7 @@ def test_nobody_listens(alone: CommandLine) -> None:
     assert (run.status, run.out) == (4, "")
     assert run.err == (
         f"error: no server answers: connection refused. {url}. "
-        "Start one with `splitgauge up`, or name another with --url or SPLITGAUGE_URL.\n"
+        "Start `splitgauge up` or a cluster's console, or name another with --url or SPLITGAUGE_URL.\n"
     )
 
 
