@@ -27,7 +27,6 @@ import aiohttp
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("tests", "infra/servers"))
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import fresh_settings, stop_broker
-from pipeline_harness import until
 from plain_fold import decisions_in
 from postgres_server import PostgresServer
 from router_world import Decider, Endpoint, serve, specification, workload
@@ -41,6 +40,7 @@ from splitgauge.schemas.analysis import AnalysisData
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS
+from waiting import until
 
 PROCESSES = {
     "router-1": ("router",),

@@ -23,7 +23,6 @@ from recovery import METRICS, built
 
 from cluster_harness import Cluster
 from kafka_broker import fresh_settings, plan, stop_broker
-from pipeline_harness import until
 from postgres_server import PostgresServer
 from recorded import running
 from splitgauge.aggregator.partition_fold import checkpoint_owner
@@ -34,6 +33,7 @@ from splitgauge.eventlog.kafka_topics import cluster_layout, init_topics
 from splitgauge.eventlog.port import EventLog, Record
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS
+from waiting import until
 
 WORKERS: dict[str, Sequence[str]] = {"one": ("aggregator",), "two": ("aggregator",)}
 TOPICS = plan(cluster_layout(observations=2, others=2))

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
-from pipeline_harness import until
 from plain_fold import events_in
 from splitgauge.archiver import Archiver
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Bounds, EventLog, GroupMember, Record, StoredRecord
 from splitgauge.eventlog.postgres_archive import PostgresArchive
 from splitgauge.eventlog.postgres_archive_writer import ARCHIVED, ArchiveWriter
+from waiting import until
 
 __all__ = ["ArchivedLog", "archive_once", "expect_archived"]
 

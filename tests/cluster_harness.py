@@ -15,7 +15,7 @@ import aiohttp
 
 from kafka_broker import plan
 from kafka_cluster import free_ports
-from pipeline_harness import OUTCOMES, Up, until
+from pipeline_harness import OUTCOMES, Up
 from plain_fold import (
     decisions_in,
     ends_of,
@@ -37,6 +37,7 @@ from splitgauge.router.unit_key import UnitKey
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.errors import SplitgaugeError
 from splitgauge.schemas.topics import DEAD_LETTERS
+from waiting import until
 
 __all__ = ["UNIT_KEY", "Cluster"]
 

@@ -11,7 +11,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,24 +21,15 @@ import aiohttp
 import orjson
 
 from router_world import serve
+from waiting import until
 
-__all__ = ["EXPERIMENTS", "OUTCOMES", "Answer", "Application", "Endpoints", "Up", "experiment", "until"]
+__all__ = ["EXPERIMENTS", "OUTCOMES", "Answer", "Application", "Endpoints", "Up", "experiment"]
 
 _ADDRESS = re.compile(rb"http://[^ ]+")
 _DEADLINE_S = 120.0
 """For whatever is polled: far longer than it takes, on a machine however busy."""
 
 Json = dict[str, Any]
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, what: str, every_s: float = 0.05) -> None:
-    """Poll until it holds."""
-    try:
-        async with asyncio.timeout(_DEADLINE_S):
-            while not await condition():  # noqa: ASYNC110 - other processes do it, and nothing of theirs wakes a test
-                await asyncio.sleep(every_s)
-    except TimeoutError as exc:
-        raise AssertionError(f"not within {_DEADLINE_S:g} s: {what}") from exc
 
 
 class Up:

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 from fold_stories import MINUTE, START, assignment, outcome, report, unit_id
 from plain_fold import accepted_looks, ends_of, newest_windows, positions_of
-from router_world import until
 from splitgauge.aggregator.partition_worker import Pace, Surroundings
 from splitgauge.aggregator.tables_worker import TablesWorker
 from splitgauge.aggregator.worker import FoldWorker
@@ -52,6 +51,7 @@ from splitgauge.schemas.instants import to_text
 from splitgauge.schemas.tables import WindowData
 from splitgauge.schemas.topics import ANALYSES, DECISIONS, OBSERVATIONS, unit_partition
 from splitgauge.schemas.workload import Workload
+from waiting import until
 
 __all__ = ["FAST", "PARTITIONS", "Aggregating", "Recorder", "analysis_record", "embedded", "record", "running"]
 

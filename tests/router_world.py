@@ -33,6 +33,7 @@ from splitgauge.schemas.errors import LogUnavailableError, SplitgaugeError
 from splitgauge.schemas.experiment import ExperimentSpecification
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS
 from splitgauge.schemas.workload import Workload
+from waiting import until
 
 __all__ = [
     "BY",
@@ -48,7 +49,6 @@ __all__ = [
     "serve",
     "specification",
     "splitting",
-    "until",
     "workload",
 ]
 
@@ -304,12 +304,6 @@ class Gate:
             return self.router.status()["decisions_offset"] == end
 
         await until(applied)
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something that has to come; the test's own time-out is the limit."""
-    while not await holds():  # noqa: ASYNC110 - what is waited for is in logs and other servers, which set no event
-        await asyncio.sleep(0.005)
 
 
 async def produce(log: EventLog, topic: str, kind: EventType, data: object, *, event_id: str) -> None:

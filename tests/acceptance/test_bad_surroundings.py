@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from pipeline_harness import Application, Endpoints, Up, experiment, until
+from pipeline_harness import Application, Endpoints, Up, experiment
 from plain_fold import accepted_looks, events_in, newest_windows, plain_windows, tables_in
 from splitgauge.audit import FindingKind, replay
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.router.spool import FILE_NAME as SPOOL
 from splitgauge.schemas.envelope import Envelope, parse
 from splitgauge.schemas.topics import OBSERVATIONS
+from waiting import until
 
 REFUSED = 1
 """Exit status of the command line (`splitgauge.cli.failures`)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_harness import EXPERIMENTS, OUTCOMES, Application, Endpoints, Up, experiment, until
+from pipeline_harness import EXPERIMENTS, OUTCOMES, Application, Endpoints, Up, experiment
 from plain_fold import (
     decisions_in,
     newest_windows,
@@ -31,6 +31,7 @@ from splitgauge.eventlog.port import EventLog
 from splitgauge.eventlog.sqlite import SqliteEventLog
 from splitgauge.experiments.history import DecisionHistory
 from splitgauge.router.key_file import load_or_create
+from waiting import until
 
 _FIRST, _, _LAST = os.environ.get("SPLITGAUGE_KILL_SEEDS", "1-2").partition("-")
 SEEDS = range(int(_FIRST), int(_LAST or _FIRST) + 1)

@@ -7,9 +7,10 @@ import pytest
 
 from cluster_harness import Cluster
 from kafka_broker import fresh_settings
-from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
+from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment
 from postgres_server import PostgresServer
 from splitgauge.schemas.topics import OBSERVATIONS
+from waiting import until
 
 ROLES = ("router", "console", "aggregator", "tables", "analyzer")
 

@@ -21,7 +21,7 @@ import pytest
 from archived_log import expect_archived
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import forget, fresh_settings
-from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
+from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment
 from plain_fold import decisions_in, events_in
 from postgres_server import PostgresServer
 from promises import all_answered, expect_promises_kept
@@ -29,6 +29,7 @@ from splitgauge.aggregator.changelog import changelog_topic
 from splitgauge.eventlog.port import EventLog, Record, StoredRecord
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.topics import ANALYSES, DECISIONS
+from waiting import until
 
 _FIRST, _, _LAST = os.environ.get("SPLITGAUGE_CRASH_SEEDS", "1").partition("-")
 SEEDS = range(int(_FIRST), int(_LAST or _FIRST) + 1)

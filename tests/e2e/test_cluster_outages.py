@@ -20,7 +20,7 @@ from cli_harness import CommandLine
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import LIBS, fresh_settings, plan
 from kafka_cluster import KafkaCluster, Node
-from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
+from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment
 from plain_fold import ends_of, newest_windows, positions_of
 from postgres_server import PostgresServer
 from promises import all_answered, expect_promises_kept
@@ -28,6 +28,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import cluster_layout
 from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import DECISIONS
+from waiting import until
 
 PROCESSES = {"edge": ("router", "console"), "inner": ("aggregator", "tables", "analyzer", "archiver")}
 AWAY_S = float(os.environ.get("SPLITGAUGE_POSTGRES_AWAY_S", "8"))

@@ -14,7 +14,7 @@ import pytest
 from cluster_harness import UNIT_KEY, Cluster
 from kafka_broker import LIBS, fresh_settings
 from kafka_cluster import KafkaCluster
-from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
+from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment
 from plain_fold import events_in
 from postgres_server import PostgresServer
 from promises import all_answered, expect_promises_kept
@@ -23,6 +23,7 @@ from splitgauge.router.spool import FILE_NAME as SPOOL
 from splitgauge.router.token import TokenSigner
 from splitgauge.schemas.envelope import parse
 from splitgauge.schemas.topics import OBSERVATIONS, RESPONSES
+from waiting import until
 
 EDGE = ("router", "console")
 INNER = ("aggregator", "tables", "analyzer", "archiver")

@@ -13,7 +13,7 @@ import pytest
 
 from faults import Crash, Crashed, FaultyEventLog
 from plain_fold import plain_windows, tables_in
-from router_world import NOW_US, Decider, events_of, observations, produce, specification, until, workload
+from router_world import NOW_US, Decider, events_of, observations, produce, specification, workload
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.router.clock import Clock
 from splitgauge.router.service import Router
@@ -21,6 +21,7 @@ from splitgauge.router.settings import RouterSettings
 from splitgauge.router.upstream import Answer, Call
 from splitgauge.schemas.identifiers import request_id_from_log
 from splitgauge.schemas.topics import DEAD_LETTERS, REPORTS, REQUESTS, RESPONSES
+from waiting import until
 
 REQUESTS_MADE = 12
 UNITS = 5

@@ -11,7 +11,7 @@ from archived_log import expect_archived
 from cluster_harness import Cluster
 from fold_stories import Decisions, assignment
 from kafka_broker import OpenLog, delete, fresh_settings, plan
-from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment, until
+from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment
 from plain_fold import events_in
 from postgres_server import PostgresServer
 from splitgauge.cluster.role import Role
@@ -33,6 +33,7 @@ from splitgauge.schemas.topics import (
     RESPONSES,
     WINDOWS,
 )
+from waiting import until
 
 ROLES = ("router", "console", "aggregator", "tables", "analyzer", "archiver")
 TYPES = {

@@ -7,7 +7,6 @@ import pytest
 
 from fold_stories import Decisions, assignment, outcome
 from kafka_broker import OpenLog, delete, fresh_settings, plan
-from pipeline_harness import until
 from postgres_server import PostgresServer
 from splitgauge.aggregator.fold_group import FoldGroup
 from splitgauge.aggregator.partition_fold import checkpoint_owner
@@ -21,6 +20,7 @@ from splitgauge.eventlog.port import Record
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
 from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError, SplitgaugeError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS
+from waiting import until
 
 PARTITION = 2
 """That observations of these tests go to."""

@@ -14,7 +14,7 @@ from cluster_harness import Cluster
 from kafka_broker import LIBS, fresh_settings, plan
 from kafka_cluster import KafkaCluster
 from kafka_rights import Kind, Right, allow
-from pipeline_harness import Application, Endpoints, experiment, until
+from pipeline_harness import Application, Endpoints, experiment
 from postgres_server import PostgresServer
 from secured_listeners import SecuredListeners
 from splitgauge.aggregator.changelog import make_changelog
@@ -27,6 +27,7 @@ from splitgauge.eventlog.kafka_topics import cluster_layout, init_topics
 from splitgauge.eventlog.port import Record
 from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
 from splitgauge.schemas.topics import DECISIONS
+from waiting import until
 
 USERS = {"ada": "right and proper", "guest": "let me in"}
 RIGHTS = [

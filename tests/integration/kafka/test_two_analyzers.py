@@ -8,7 +8,6 @@ import pytest
 from faults import Crash, Crashed, FaultyEventLog
 from kafka_broker import OpenLog, fresh_settings
 from look_stories import EXPERIMENT, HOUR_S, START_US, begin, better, publish
-from pipeline_harness import until
 from plain_fold import accepted_looks, decisions_in, events_in
 from splitgauge.analyzer import Analyzer, AnalyzerSettings
 from splitgauge.eventlog.port import EventLog, Record
@@ -16,6 +15,7 @@ from splitgauge.schemas import instants
 from splitgauge.schemas.decision import Evidence
 from splitgauge.schemas.envelope import parse
 from splitgauge.schemas.topics import ANALYSES, DECISIONS
+from waiting import until
 
 NOW_US = START_US + round(48 * HOUR_S) * instants.SECOND_US
 

@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from router_world import (
-    AilingLog,
-    Endpoint,
-    Gate,
-    Reply,
-    observations,
-    routing,
-    splitting,
-    until,
-)
+from router_world import AilingLog, Endpoint, Gate, Reply, observations, routing, splitting
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.router.spool import Spool
 from splitgauge.schemas.errors import ContractError
 from splitgauge.schemas.topics import OBSERVATIONS
+from waiting import until
 
 
 class Stage:

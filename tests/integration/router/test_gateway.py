@@ -10,10 +10,11 @@ import aiohttp
 import orjson
 import pytest
 
-from router_world import BY, Decider, Endpoint, Gate, observations, routing, serve, specification, until, workload
+from router_world import BY, Decider, Endpoint, Gate, observations, routing, serve, specification, workload
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.experiments import commands
 from splitgauge.schemas.traffic import AssignmentData, OutcomeData, ReportObservationData
+from waiting import until
 
 
 class Stage:

@@ -6,19 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router_world import (
-    BY,
-    Decider,
-    Endpoint,
-    Gate,
-    observations,
-    routing,
-    serve,
-    specification,
-    splitting,
-    until,
-    workload,
-)
+from router_world import BY, Decider, Endpoint, Gate, observations, routing, serve, specification, splitting, workload
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.eventlog.sqlite import SqliteEventLog
@@ -28,6 +16,7 @@ from splitgauge.router.settings import RouterSettings
 from splitgauge.schemas.decision import RULES
 from splitgauge.schemas.errors import ConflictError, LogInUseError
 from splitgauge.schemas.topics import DECISIONS
+from waiting import until
 
 KEY = "07" * 32
 """What routers of one log share; not the folder."""

@@ -1,6 +1,5 @@
 """Requests and reports that come as events."""
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,18 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router_world import (
-    AilingLog,
-    Decider,
-    Endpoint,
-    events_of,
-    observations,
-    produce,
-    routing,
-    splitting,
-    until,
-    workload,
-)
+from router_world import AilingLog, Decider, Endpoint, events_of, observations, produce, routing, splitting, workload
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Record
 from splitgauge.router import intake
@@ -28,6 +16,7 @@ from splitgauge.schemas.envelope import Envelope
 from splitgauge.schemas.identifiers import live_event_id, report_id_from_log, request_id_from_log
 from splitgauge.schemas.topics import DEAD_LETTERS, REPORTS, REQUESTS, RESPONSES
 from splitgauge.schemas.traffic import OutcomeData, ResponseData
+from waiting import until
 
 
 class Stage:
@@ -199,15 +188,14 @@ async def test_a_stop_lets_what_is_under_way_finish(stage: Stage) -> None:
 
 
 async def test_while_the_log_is_away_requests_from_it_wait_and_are_answered_once(stage: Stage) -> None:
-    async with routing(stage.log, stage.folder, log_patience_s=0.05):
+    async with routing(stage.log, stage.folder, log_patience_s=0.05) as gate:
         await stage.request("r1", unit="anna")
         stage.log.failing = True
 
-        async def working() -> bool:
-            return len(stage.endpoint.asked) == 1
+        async def waiting() -> bool:
+            return len(stage.endpoint.asked) == 1 and gate.router.status()["log_away"] is True
 
-        await until(working)
-        await asyncio.sleep(0.1)
+        await until(waiting)
         stage.log.recover()
         await stage.responses(1)
 

@@ -11,20 +11,12 @@ import orjson
 import pytest
 
 from kafka_broker import OpenLog, fresh_settings
-from router_world import (
-    Endpoint,
-    Gate,
-    events_of,
-    observations,
-    produce,
-    routing,
-    splitting,
-    until,
-)
+from router_world import Endpoint, Gate, events_of, observations, produce, routing, splitting
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.schemas.identifiers import report_id_from_log, request_id_from_log
 from splitgauge.schemas.topics import REPORTS, REQUESTS, RESPONSES
+from waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -11,22 +11,13 @@ import pytest
 
 from kafka_broker import LIBS, OpenLog, fresh_settings
 from kafka_cluster import KafkaCluster
-from router_world import (
-    Endpoint,
-    Gate,
-    Reply,
-    events_of,
-    observations,
-    produce,
-    routing,
-    splitting,
-    until,
-)
+from router_world import Endpoint, Gate, Reply, events_of, observations, produce, routing, splitting
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.router.token import TokenSigner
 from splitgauge.router.unit_key import UnitKey
 from splitgauge.schemas.identifiers import request_id_from_log
 from splitgauge.schemas.topics import REQUESTS, RESPONSES
+from waiting import until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -280,7 +271,7 @@ async def test_request_events_under_way_when_kafka_goes_are_answered_once_when_i
 
         await until(under_way)
         world.hang()
-        await asyncio.sleep(1.0)
+        await away(callers.gate, is_so=True)
         world.go_on()
 
         made = {request_id_from_log("/app", f"r{number}") for number in range(40)}

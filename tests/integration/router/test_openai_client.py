@@ -8,9 +8,10 @@ import openai
 import orjson
 import pytest
 
-from router_world import Decider, Endpoint, Gate, observations, routing, serve, specification, until, workload
+from router_world import Decider, Endpoint, Gate, observations, routing, serve, specification, workload
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.schemas.traffic import OutcomeData
+from waiting import until
 
 COMPLETION = {
     "id": "chatcmpl-1",

@@ -13,7 +13,6 @@ import orjson
 import pytest
 import uvicorn
 
-from router_world import until
 from splitgauge.cluster.operators import operators_app
 from splitgauge.console.last_answer import ASGIApp, LastAnswer
 from splitgauge.console.service import Console, ConsoleSettings
@@ -24,6 +23,7 @@ from splitgauge.router.settings import RouterSettings
 from splitgauge.standalone.application import application
 from splitgauge.standalone.connections import Connections
 from splitgauge.standalone.listening import bound
+from waiting import until
 
 PROBLEM = "application/problem+json"
 HEAD = [(b"content-type", b"text/plain"), (b"content-length", b"9")]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from router_world import until
 from splitgauge.standalone import connections
 from splitgauge.standalone.connections import Connections
 from splitgauge.standalone.listening import bound
+from waiting import until
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -104,6 +104,12 @@ class Server:
             await stop
 
 
+async def rounds() -> None:
+    """Of the loop that callers and server share, so many that what has been sent is read and what is due is done."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def server() -> Server:
     """Every test stops it."""
@@ -170,9 +176,9 @@ async def test_a_request_that_has_come_in_part_is_answered_when_the_rest_comes(
         caller.send()
         assert await caller.answer() == ANSWERED
         caller.send(REQUEST[:cut])
-    await asyncio.sleep(0.05)
+    await rounds()
     async with server.stopping():
-        await asyncio.sleep(0.05)
+        await rounds()
         for caller, cut in zip(callers, cuts, strict=True):
             caller.send(REQUEST[cut:])
             assert await caller.answer() == CLOSING
@@ -212,8 +218,7 @@ async def test_a_request_that_came_while_the_server_was_busy_is_read_before_its_
     monkeypatch.setattr(connections, "IDLE_S", 0.5)
     with socket.create_connection(server.address) as connected:
         async with server.stopping():
-            for _ in range(10):  # turns of the loop, until the connection's time has begun
-                await asyncio.sleep(0)
+            await rounds()  # until the connection's time has begun
             asyncio.get_running_loop().call_later(0.01, connected.sendall, REQUEST)
             time.sleep(0.6)  # noqa: ASYNC251 - when the loop goes on, both times are over, one after the other
             caller = Caller(*await asyncio.open_connection(sock=connected.dup()))
@@ -226,7 +231,7 @@ async def test_an_answer_that_has_begun_is_finished_and_its_connection_may_ask_a
     server.app.body.clear()
     caller.send()
     await server.app.has_been_asked(1)
-    await asyncio.sleep(0.05)
+    await rounds()
     async with server.stopping():
         server.app.quick()
         assert await caller.answer() == ANSWERED  # its head had gone out before the stop
@@ -242,7 +247,7 @@ async def test_who_left_without_waiting_has_its_request_ended_before_the_stop_is
     await server.app.has_been_asked(1)
     async with server.stopping():
         caller.leave()
-        await asyncio.sleep(0.05)
+        await rounds()
         assert server.connections.state.tasks
         server.app.quick()
     assert not server.connections.state.tasks

@@ -1,7 +1,7 @@
 """The analyzer on the log in memory: looks are taken, accepted, and acted on; crashes and rivals change nothing."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -28,15 +28,39 @@ from splitgauge.schemas import instants
 from splitgauge.schemas.codec import decode
 from splitgauge.schemas.envelope import SOURCES, parse
 from splitgauge.schemas.topics import ANALYSES, DEAD_LETTERS, DECISIONS, WINDOWS
+from waiting import until
 
 NOW_US = START_US + round(48 * HOUR_S) * instants.SECOND_US
 FAST = AnalyzerSettings(debounce_s=0.0, interval_s=0.01, retry_s=0.0)
 PATIENT = AnalyzerSettings(debounce_s=0.0, interval_s=3600.0)
 
 
+class Clock:
+    """Stands still, and knows how often it was asked: every look does."""
+
+    def __init__(self, now_us: int = NOW_US) -> None:
+        self._now_us = now_us
+        self._asked = 0
+
+    def __call__(self) -> int:
+        self._asked += 1
+        return self._now_us
+
+    async def looked_at(self, times: int) -> None:
+        """So often from now on."""
+        wanted = self._asked + times
+
+        async def so_often() -> bool:
+            return self._asked >= wanted
+
+        await until(so_often)
+
+
 @asynccontextmanager
-async def analyzing(log: MemoryEventLog, settings: AnalyzerSettings = FAST) -> AsyncGenerator[Analyzer]:
-    analyzer = Analyzer(log, clock=lambda: NOW_US, settings=settings)
+async def analyzing(
+    log: MemoryEventLog, settings: AnalyzerSettings = FAST, *, clock: Clock | None = None
+) -> AsyncGenerator[Analyzer]:
+    analyzer = Analyzer(log, clock=clock or Clock(), settings=settings)
     task = asyncio.create_task(analyzer.run())
     try:
         yield analyzer
@@ -44,12 +68,6 @@ async def analyzing(log: MemoryEventLog, settings: AnalyzerSettings = FAST) -> A
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - what is waited for is seen only by reading the log again
-            await asyncio.sleep(0.005)
 
 
 async def looks_in(log: MemoryEventLog) -> list[AcceptedLook]:
@@ -89,7 +107,8 @@ async def test_completed_experiment_is_looked_at_no_more() -> None:
         await until(lambda: _completed(log))
         before = await looks_in(log)
         await publish(log, better(2000))
-        await asyncio.sleep(0.05)
+        await log.append(WINDOWS.name, [Record(b"garbage", b"x")])
+        await until(lambda: _has_letters(log, 1))  # so the window before it was read, too
 
     assert await looks_in(log) == before
 
@@ -110,9 +129,10 @@ async def test_paused_experiment_is_looked_at_and_left_alone() -> None:
     decisions = await begin(log)
     await decisions.propose(pause_experiment(decisions.registry, EXPERIMENT, PERSON), event_id="p", time_us=NOW_US)
     await publish(log, better())
-    async with analyzing(log):
+    clock = Clock()
+    async with analyzing(log, clock=clock):
         await until(lambda: _has_looks(log, 1))
-        await asyncio.sleep(0.05)
+        await clock.looked_at(3)
 
     [only] = await looks_in(log)
     assert (only.data.verdict.step, only.data.verdict.proposal) == (8, None)
@@ -150,7 +170,8 @@ async def test_recommendation_is_made_once_and_not_again_after_it_was_dismissed(
     log = MemoryEventLog()
     decisions = await begin(log, policy={"promote": "recommend"})
     await publish(log, better())
-    async with analyzing(log):
+    clock = Clock()
+    async with analyzing(log, clock=clock):
         await until(lambda: _recommends(log))
         await decisions.catch_up()
         standing = decisions.registry.experiments[EXPERIMENT].recommendation
@@ -159,7 +180,7 @@ async def test_recommendation_is_made_once_and_not_again_after_it_was_dismissed(
         await decisions.propose(dismissal, event_id="dismissed", time_us=NOW_US)
         seen = len(await looks_in(log))
         await until(lambda: _has_looks(log, seen + 1))
-        await asyncio.sleep(0.05)
+        await clock.looked_at(3)
     await decisions.catch_up()
 
     actions = [one.decision.action for one in decisions.history.judged if one.decision is not None]
@@ -167,16 +188,22 @@ async def test_recommendation_is_made_once_and_not_again_after_it_was_dismissed(
 
 
 async def test_window_that_went_back_is_not_used() -> None:
-    log = MemoryEventLog()
-    await begin(log, policy={"promote": "off"})
+    log, compacted = MemoryEventLog(), MemoryEventLog()
+    for each in (log, compacted):
+        await begin(each, policy={"promote": "off"})
     await publish(log, better(2000))
     async with analyzing(log):
         await until(lambda: _has_looks(log, 1))
-    await publish(log, better(1000))  # all that a log compacted meanwhile holds
-    async with analyzing(log):
-        await asyncio.sleep(0.05)
+    taken = await log.read(ANALYSES.name, 0, 0)
+    await compacted.append(ANALYSES.name, [Record(record.value, record.key) for record in taken])
+    await publish(compacted, better(1000))
+    hour_later = Clock(NOW_US + round(HOUR_S) * instants.SECOND_US)  # so any look would be logged
+    async with analyzing(compacted, clock=hour_later) as analyzer:
+        await until(lambda: _ready(analyzer))
+        await publish(compacted, better(3000))
+        await until(lambda: _has_looks(compacted, 2))
 
-    assert [one.data.positions for one in await looks_in(log)] == [{0: 2000}]
+    assert [one.data.positions for one in await looks_in(compacted)] == [{0: 2000}, {0: 3000}]
 
 
 async def test_window_made_from_decisions_not_read_yet_waits_for_them() -> None:
@@ -184,8 +211,8 @@ async def test_window_made_from_decisions_not_read_yet_waits_for_them() -> None:
     decisions = await begin(log)
     ahead = better().model_copy(update={"decisions_offset": 5})
     await publish(log, ahead)
-    async with analyzing(log):
-        await asyncio.sleep(0.05)
+    async with analyzing(log) as analyzer:
+        await until(lambda: _ready(analyzer))
         assert await looks_in(log) == []
         pause = pause_experiment(decisions.registry, EXPERIMENT, PERSON)
         await decisions.propose(pause, event_id="p", time_us=NOW_US)
@@ -217,6 +244,10 @@ async def test_what_is_no_window_and_no_analysis_goes_to_the_dead_letters() -> N
 
 async def _completed(log: MemoryEventLog) -> bool:
     return (await state_in(log)).status == "completed"
+
+
+async def _ready(analyzer: Analyzer) -> bool:
+    return analyzer.status()["ready"] is True
 
 
 async def _recommends(log: MemoryEventLog) -> bool:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError
 
-from router_world import Endpoint, until
+from router_world import Endpoint
 from router_world import serve as served
 from splitgauge.cluster import arrival
 from splitgauge.cluster.arrival import serve_roles
@@ -17,6 +17,7 @@ from splitgauge.cluster.role import Role
 from splitgauge.console.last_answer import ASGIApp
 from splitgauge.eventlog.kafka_errors import mapped
 from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
+from waiting import until
 
 
 class Process:
