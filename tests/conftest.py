@@ -3,14 +3,17 @@
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from altered_log import HISTORY
 from kafka_broker import OpenLog, plan, stop_broker
 from marked_processes import marked
 from postgres_server import PostgresServer
+from splitgauge.eventlog.jsonl import import_log
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import init_topics
@@ -50,6 +53,14 @@ def postgres(no_process_left_behind: None) -> Iterator[PostgresServer]:  # noqa:
     """A PostgreSQL for all tests of this process, started with the first that needs it. Faults start their own."""
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def recorded_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded history as a data folder, to be read."""
+    folder = tmp_path_factory.mktemp("log") / "data"
+    import_log(HISTORY, folder)
+    return folder
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from altered_log import HISTORY
 from cli_harness import CommandLine
 from kafka_broker import fresh_settings, plan
 from plain_fold import events_in
-from splitgauge.eventlog.jsonl import EXPORTED, import_log
+from splitgauge.eventlog.jsonl import EXPORTED
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import init_topics
@@ -18,18 +17,10 @@ from splitgauge.eventlog.sqlite import SqliteEventLog
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded history as a data folder."""
-    folder = tmp_path_factory.mktemp("log") / "data"
-    import_log(HISTORY, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def kafka(folder: Path) -> KafkaSettings:
+def kafka(recorded_folder: Path) -> KafkaSettings:
     """Topics with the same events at the same places."""
     settings = fresh_settings()
-    asyncio.run(copied(folder, settings))
+    asyncio.run(copied(recorded_folder, settings))
     return settings
 
 
@@ -57,26 +48,27 @@ def alone(tmp_path: Path, kafka: KafkaSettings) -> CommandLine:
 
 
 def test_a_replay_of_the_settings_kafka_comes_to_what_a_replay_of_the_folder_does(
-    alone: CommandLine, folder: Path
+    alone: CommandLine, recorded_folder: Path
 ) -> None:
-    from_folder, from_kafka = alone.run("replay", str(folder), "--json"), alone.run("replay", "--json")
+    from_folder, from_kafka = alone.run("replay", str(recorded_folder), "--json"), alone.run("replay", "--json")
 
     assert (from_kafka.status, from_kafka.err) == (0, "")
     assert from_kafka.json == from_folder.json
     assert from_kafka.json["sound"] is True
 
 
-def test_an_export_of_kafka_is_that_of_the_folder_byte_for_byte(alone: CommandLine, folder: Path) -> None:
-    assert alone.run("export", "folder.jsonl", "--data", str(folder)).status == 0
+def test_an_export_of_kafka_is_that_of_the_folder_byte_for_byte(alone: CommandLine, recorded_folder: Path) -> None:
+    assert alone.run("export", "folder.jsonl", "--data", str(recorded_folder)).status == 0
     done = alone.run("export", "kafka.jsonl")
 
     assert (done.status, done.err) == (0, "")
     assert (alone.folder / "kafka.jsonl").read_bytes() == (alone.folder / "folder.jsonl").read_bytes()
 
 
-def test_the_newest_events_of_kafka_are_those_of_the_folder(alone: CommandLine, folder: Path) -> None:
+def test_the_newest_events_of_kafka_are_those_of_the_folder(alone: CommandLine, recorded_folder: Path) -> None:
     from_folder, from_kafka = (
-        alone.run("tail", "observations", "-n", "7", "--json", "--data", source) for source in (str(folder), "kafka")
+        alone.run("tail", "observations", "-n", "7", "--json", "--data", source)
+        for source in (str(recorded_folder), "kafka")
     )
     assert (from_kafka.status, from_kafka.err) == (0, "")
     assert from_kafka.out == from_folder.out != ""

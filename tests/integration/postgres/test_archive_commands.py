@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from altered_log import HISTORY
 from archived_log import archive_once
 from cli_harness import CommandLine
 from postgres_server import PostgresServer
-from splitgauge.eventlog.jsonl import import_log
 from splitgauge.eventlog.sqlite import SqliteEventLog
 
 
@@ -24,16 +22,8 @@ async def archived(folder: Path, server: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded history as a data folder."""
-    folder = tmp_path_factory.mktemp("log") / "data"
-    import_log(HISTORY, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def archive(folder: Path, postgres: PostgresServer) -> str:
-    return asyncio.run(archived(folder, postgres))
+def archive(recorded_folder: Path, postgres: PostgresServer) -> str:
+    return asyncio.run(archived(recorded_folder, postgres))
 
 
 @pytest.fixture
@@ -42,9 +32,12 @@ def alone(tmp_path: Path) -> CommandLine:
 
 
 def test_a_replay_of_the_archive_comes_to_what_a_replay_of_the_folder_does(
-    alone: CommandLine, folder: Path, archive: str
+    alone: CommandLine, recorded_folder: Path, archive: str
 ) -> None:
-    from_folder, from_archive = alone.run("replay", str(folder), "--json"), alone.run("replay", archive, "--json")
+    from_folder, from_archive = (
+        alone.run("replay", str(recorded_folder), "--json"),
+        alone.run("replay", archive, "--json"),
+    )
 
     assert (from_archive.status, from_archive.err) == (0, "")
     assert from_archive.json == from_folder.json
@@ -52,9 +45,9 @@ def test_a_replay_of_the_archive_comes_to_what_a_replay_of_the_folder_does(
 
 
 def test_an_export_of_the_archive_is_that_of_the_folder_byte_for_byte(
-    alone: CommandLine, folder: Path, archive: str
+    alone: CommandLine, recorded_folder: Path, archive: str
 ) -> None:
-    assert alone.run("export", "folder.jsonl", "--data", str(folder)).status == 0
+    assert alone.run("export", "folder.jsonl", "--data", str(recorded_folder)).status == 0
     done = alone.run("export", "archive.jsonl", "--data", archive)
 
     assert (done.status, done.err) == (0, "")
@@ -63,10 +56,10 @@ def test_an_export_of_the_archive_is_that_of_the_folder_byte_for_byte(
 
 @pytest.mark.parametrize("topic", ["decisions", "observations", "analyses", "dead-letters"])
 def test_the_newest_events_of_the_archive_are_those_of_the_folder(
-    alone: CommandLine, folder: Path, archive: str, topic: str
+    alone: CommandLine, recorded_folder: Path, archive: str, topic: str
 ) -> None:
     from_folder, from_archive = (
-        alone.run("tail", topic, "-n", "7", "--json", "--data", source) for source in (str(folder), archive)
+        alone.run("tail", topic, "-n", "7", "--json", "--data", source) for source in (str(recorded_folder), archive)
     )
     assert (from_archive.status, from_archive.err) == (0, "")
     assert from_archive.out == from_folder.out != ""
