@@ -2,8 +2,7 @@
 
 `asyncio.run` of Python 3.11 cancels what runs from Python's signal handler, and that runs between two steps of Python
 code only: a signal that comes after the last step before the loop sleeps is not noticed until something else wakes it
-(4 of 222,000 tries on a quiet machine; under load a follower of a quiet log went on for good). What the C handler
-writes to a socket that the loop listens to ends that sleep.
+(4 of 222,000 tries). What the C handler writes to a socket that the loop listens to ends that sleep.
 """
 
 import asyncio

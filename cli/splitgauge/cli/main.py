@@ -11,9 +11,9 @@ def main() -> None:
     """Run the command line and end the process with its exit status."""
     try:
         from splitgauge.cli.application import application
-        from splitgauge.cli.kafka_client_log import repeat_seldom
+        from splitgauge.cli.process_log import log_to_stderr
 
-        repeat_seldom()
+        log_to_stderr()
         application()()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

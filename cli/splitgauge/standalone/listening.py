@@ -35,6 +35,7 @@ async def serve(app: Callable[..., Any], listener: socket.socket, *, shutdown_s:
     """
     config = uvicorn.Config(
         app,
+        log_config=None,
         log_level="warning",
         access_log=False,
         lifespan="off",

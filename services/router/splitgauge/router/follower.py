@@ -54,11 +54,11 @@ class Follower:
             try:
                 await self._decisions.follow()
             except LogUnavailableError as exc:
-                _logger.info("the decisions cannot be read now", extra={"reason": str(exc)})
+                _logger.info("the decisions cannot be read now: %s", exc)
                 await asyncio.sleep(_PAUSE_S)
             except (UnknownRulesError, LogDamagedError) as exc:
                 self.failure = exc
-                _logger.error("the decisions cannot be followed", extra={"reason": str(exc)})  # noqa: TRY400 - the message says it all; a trace would not help an operator
+                _logger.error("the decisions cannot be followed: %s", exc)  # noqa: TRY400 - the message says it all; a trace would not help an operator
 
     def _swap(self, _judged: list[Judged]) -> None:
         self._table = compile_table(self._decisions.registry)

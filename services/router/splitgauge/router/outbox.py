@@ -194,7 +194,7 @@ class Outbox:
                 raise error
             self._away = True
             self._absences += 1
-            _logger.warning("the log is away; events go to the spool", extra={"reason": str(error or "too slow")})
+            _logger.warning("events go to the spool, the log is away: %s", error or "it takes too long")
             behind = await self._keep(ticket)
             self._begin(self._come_back(append if late else None, behind))
 
@@ -203,13 +203,14 @@ class Outbox:
         try:
             await asyncio.to_thread(self._spool.append, ticket.records)
         except LogUnavailableError as exc:
+            if self._refusal is None:
+                _logger.warning("neither the log nor the spool takes events: %s", exc)
             self._refusal = exc
             if self._refused:
                 self._owed += ticket.owed
             else:
                 self._refused, ticket.doubtful = ticket.records, True
             self._n_refused += len(ticket.records) - len(ticket.owed)
-            _logger.warning("neither the log nor the spool takes %d events: %s", len(ticket.records), exc)
             ticket.settle(exc)
             return 0
         self._refusal = None
@@ -235,7 +236,7 @@ class Outbox:
                 await self._replay_some()
                 pause_s = _FIRST_PAUSE_S
             except LogError as exc:
-                _logger.info("the log is still away", extra={"reason": str(exc)})
+                _logger.info("the log is still away: %s", exc)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         _logger.warning("the log is back")

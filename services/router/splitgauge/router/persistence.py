@@ -52,7 +52,7 @@ async def persistently(work: Callable[[], Awaitable[T]], waiting: Waiting | None
             try:
                 return await work()
             except (LogUnavailableError, UnknownRulesError) as exc:
-                _logger.info("waiting for the log", extra={"reason": str(exc)})
+                _logger.info("waiting for the log: %s", exc)
                 if waiting is not None:
                     waiting.failed(work, str(exc))
                 await asyncio.sleep(pause_s)

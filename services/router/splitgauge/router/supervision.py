@@ -11,4 +11,4 @@ _logger = logging.getLogger(__name__)
 def say_why(task: "asyncio.Task[None]") -> None:
     """For `add_done_callback`: log the error that ended the task, if one did."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        _logger.error("a part of the router has ended", exc_info=error, extra={"part": task.get_name()})
+        _logger.error("%s has failed", task.get_name(), exc_info=error)

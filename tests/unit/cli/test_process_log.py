@@ -1,10 +1,11 @@
-"""How often lines of the Kafka client are shown."""
+"""What lines of the log look like, and how often those of the Kafka client are shown."""
 
 import logging
 import subprocess
 import sys
+from datetime import UTC, datetime
 
-from splitgauge.cli.kafka_client_log import SAY_AGAIN_S, SeldomRepeated
+from splitgauge.cli.process_log import SAY_AGAIN_S, SeldomRepeated
 
 SCRIPT = """
 import logging, sys
@@ -46,7 +47,11 @@ def test_what_is_remembered_is_bounded_and_what_is_forgotten_shown() -> None:
     assert shown.filter(_line("aiokafka", "batch %d", 0))
 
 
-def test_the_command_line_repeats_its_own_lines_and_not_the_clients() -> None:
+def test_the_command_line_says_when_how_grave_and_who_and_repeats_its_own_lines_and_not_the_clients() -> None:
+    begun = datetime.now(UTC).replace(microsecond=0)
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    first, second = "node 1 is away", "node 2 is away"
-    assert done.stderr.splitlines() == [first, second, first, second, first, second]
+    times, lines = zip(*(line.split(" ", 1) for line in done.stderr.splitlines()), strict=True)
+    client = [f"WARNING aiokafka.conn: node {node} is away" for node in (1, 2)]
+    own = [f"WARNING splitgauge.cluster: node {node} is away" for node in (1, 2)]
+    assert list(lines) == [*client, *own, *own]
+    assert all(begun <= datetime.fromisoformat(time) <= datetime.now(UTC) for time in times)

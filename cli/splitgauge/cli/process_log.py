@@ -1,14 +1,14 @@
-"""What the Kafka client says on the standard error: each line at most once a minute.
+"""What a process logs on the standard error: a line each, with its time, how grave it is and who says it.
 
-A broker that is away makes it say the same hundreds of times a second, and nobody would find our own lines among them.
-Owns how often its lines are shown. What everybody else logs is none of its business.
+A broker that is away makes the Kafka client say the same hundreds of times a second, and nobody would find our own
+lines among them: its lines are shown at most once a minute each. Owns how lines look and how often they are shown.
 """
 
 import logging
 import time
 from collections.abc import Callable
 
-__all__ = ["SAY_AGAIN_S", "SeldomRepeated", "repeat_seldom"]
+__all__ = ["SAY_AGAIN_S", "SeldomRepeated", "log_to_stderr"]
 
 SAY_AGAIN_S = 60.0
 _REMEMBERED = 1_000
@@ -36,7 +36,11 @@ class SeldomRepeated(logging.Filter):
         return True
 
 
-def repeat_seldom() -> None:
-    """For a process that has set up no logging: what it logs goes through `logging.lastResort`."""
-    if logging.lastResort is not None:
-        logging.lastResort.addFilter(SeldomRepeated("aiokafka"))
+def log_to_stderr() -> None:
+    """Warnings and errors of everybody in this process, in UTC."""
+    lines = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    lines.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(lines)
+    handler.addFilter(SeldomRepeated("aiokafka"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
