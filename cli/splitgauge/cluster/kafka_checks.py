@@ -4,7 +4,7 @@ Writes nothing and joins no group. Owns what is looked at and how bad it is; wha
 `kafka_topic_fit`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -25,7 +25,7 @@ from splitgauge.router.report_intake import GROUP as REPORT_GROUP
 from splitgauge.schemas.errors import SplitgaugeError
 from splitgauge.schemas.topics import DEAD_LETTERS, OBSERVATIONS, PARTIALS, REPORTS, REQUESTS, TOPICS
 
-__all__ = ["broker_finding", "check_kafka", "topic_finding"]
+__all__ = ["absent_findings", "broker_finding", "check_kafka", "topic_finding"]
 
 _START = "Start the brokers that are down"
 
@@ -42,7 +42,7 @@ async def check_kafka(settings: KafkaSettings, plan: TopicPlan, now_s: Callable[
     findings = [broker_finding(broker) for broker in there]
     findings += await _told("clock", "Kafka", _clock(settings, now_s))
     try:
-        findings += await _administered(settings, plan, [broker for broker in there if not broker.error])
+        findings += await _administered(settings, plan, there)
     except SplitgaugeError as exc:
         findings.append(Finding.of_error("topic", "all", exc))
     return findings
@@ -62,6 +62,14 @@ def broker_finding(broker: Broker) -> Finding:
     return Finding.ok("broker", subject, f"it answers, and knows what Apache Kafka {release} knows")
 
 
+def absent_findings(topics: Collection[FoundTopic], there: Collection[Broker]) -> list[Finding]:
+    """Of nodes that have copies of topics, and that the brokers do not count among themselves now."""
+    nodes = frozenset[int]().union(*(topic.nodes for topic in topics)) - {broker.number for broker in there}
+    message = "it has copies of our topics, and is not in the cluster now"
+    remedy = "Start it; if it is gone for good, move its copies with kafka-reassign-partitions"
+    return [Finding.warning("broker", f"node {number}", message, remedy) for number in sorted(nodes)]
+
+
 async def _told(check: str, subject: str, work: Awaitable[list[Finding]]) -> list[Finding]:
     """What no role asks for: where it cannot be looked at, they work all the same."""
     try:
@@ -78,6 +86,7 @@ async def _administered(settings: KafkaSettings, plan: TopicPlan, there: list[Br
     async with administration(settings) as admin:
         findings = await _told("broker", "settings", _broker_settings(admin, settings, there))
         topics = await find_topics(admin, settings, (*TOPICS, CHANGELOG))
+        findings += absent_findings(topics.values(), there)
         changelog = topics.pop(CHANGELOG, None)
         findings += [topic_finding(name, topics.get(name), settings, plan) for name in TOPICS]
         findings.append(_changelog_finding(changelog, topics.get(PARTIALS.name), settings))
@@ -87,7 +96,8 @@ async def _administered(settings: KafkaSettings, plan: TopicPlan, there: list[Br
 
 async def _broker_settings(admin: AIOKafkaAdminClient, settings: KafkaSettings, there: list[Broker]) -> list[Finding]:
     with mapped(settings.bootstrap):
-        found = await configured(admin, [str(broker.number) for broker in there], kind=ConfigResourceType.BROKER)
+        answering = [str(broker.number) for broker in there if not broker.error]
+        found = await configured(admin, answering, kind=ConfigResourceType.BROKER)
     careless = [number for number, chosen in found.items() if chosen.get("auto.create.topics.enable") == "true"]
     if not careless:
         return [Finding.ok("broker", "settings", "no broker creates topics unasked")]

@@ -113,6 +113,7 @@ class FoundTopic:
         leaderless: partitions that can be neither written nor read now.
         short: partitions that take no events now, as fewer copies than `min.insync.replicas` have the newest.
         behind: partitions of which some copy does not have the newest events.
+        nodes: those that have copies, whether they run or not.
     """
 
     partitions: int
@@ -121,6 +122,7 @@ class FoundTopic:
     leaderless: tuple[int, ...] = ()
     short: tuple[int, ...] = ()
     behind: tuple[int, ...] = ()
+    nodes: frozenset[int] = frozenset()
 
 
 def creation_settings(topic: Topic, settings: KafkaSettings, plan: TopicPlan) -> dict[str, str]:
@@ -177,6 +179,7 @@ def _found(partitions: Sequence[Mapping[str, Any]], settings: Mapping[str, str])
         leaderless=tuple(sorted(one["partition"] for one in partitions if one["leader"] < 0)),
         short=tuple(sorted(one["partition"] for one in partitions if len(one["isr"]) < min_isr)),
         behind=tuple(sorted(one["partition"] for one in partitions if len(one["isr"]) < len(one["replicas"]))),
+        nodes=frozenset(node for one in partitions for node in one["replicas"]),
     )
 
 

@@ -15,7 +15,7 @@ from kafka_cluster import free_ports
 from postgres_server import PostgresServer
 from splitgauge.aggregator.changelog import CHANGELOG, changelog_topic, make_changelog
 from splitgauge.cluster.finding import Finding, Outcome
-from splitgauge.cluster.kafka_checks import broker_finding, check_kafka, topic_finding
+from splitgauge.cluster.kafka_checks import absent_findings, broker_finding, check_kafka, topic_finding
 from splitgauge.cluster.log_checks import check_log
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_admin import Broker
@@ -198,6 +198,13 @@ def test_brokers_that_are_too_old_are_named(version: int, outcome: Outcome) -> N
 def test_partitions_whose_brokers_are_down_are_named(found: FoundTopic, outcome: Outcome) -> None:
     settings = KafkaSettings(bootstrap="one:9092")
     assert topic_finding(DECISIONS.name, found, settings, plan(replication=3)).outcome is outcome
+
+
+def test_brokers_that_have_copies_and_are_not_in_the_cluster_are_named() -> None:
+    topics = [FoundTopic(2, 2, {}, nodes=frozenset({1, 2, 3})), FoundTopic(1, 1, {}, nodes=frozenset({1, 4}))]
+    away = LogUnavailableError("nobody answers", where="two:9092", remedy="Start the broker")
+    found = absent_findings(topics, [Broker(1, "one:9092"), Broker(2, "two:9092", error=away)])
+    assert [(one.outcome, one.subject) for one in found] == [(Outcome.WARNING, "node 3"), (Outcome.WARNING, "node 4")]
 
 
 class TestCommand:
