@@ -21,6 +21,10 @@ from splitgauge.schemas.topics import DECISIONS
 
 __all__ = ["DecisionLog"]
 
+NO_EVENT_AFTER_S = 10.0
+"""So long nothing may come from an offset below the end. Longer than brokers take to agree who leads (9 s)."""
+_LOOK_AGAIN_S = 0.1
+
 
 class DecisionLog:
     """Everything decided so far, kept up to date, and the door through which new decisions go."""
@@ -43,17 +47,31 @@ class DecisionLog:
         """Call `listener` with every batch of decisions, in order, right after it was folded."""
         self._listeners.append(listener)
 
-    async def catch_up(self) -> Registry:
-        """Read to the present end. Raises: UnknownRulesError, LogDamagedError, LogUnavailableError."""
-        read = self.history.end  # while the log answers, `follow` may read more
+    async def catch_up(self, *, at_least: int = 0) -> Registry:
+        """Read to the present end. Raises: UnknownRulesError, LogDamagedError, LogUnavailableError.
+
+        `at_least`: below it everything is known to be in the log.
+        """
+        read = max(self.history.end, at_least)  # as it was: while the log answers, `follow` may read more
         end = (await believed_bounds(self._bounds, read=read)).end
         if end < read:
             raise _another_log(end)
         while self.history.end < end:
+            await self._read_on()
+        return self.registry
+
+    async def _read_on(self) -> None:
+        """What comes next, where something does."""
+        clock = asyncio.get_running_loop().time
+        start, give_up = self.history.end, clock() + NO_EVENT_AFTER_S
+        while self.history.end == start:
             async with self._reading:
                 records = await self._log.read(DECISIONS.name, 0, self.history.end)
                 await self._take([(record.offset, record.value) for record in records])
-        return self.registry
+            if not records:
+                if clock() >= give_up:
+                    raise _no_event(start)
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _bounds(self) -> Bounds:
         return (await self._log.bounds(DECISIONS.name))[0]
@@ -90,7 +108,7 @@ class DecisionLog:
             instance=self._instance,
         )
         [(_, offset)] = await self._log.append(DECISIONS.name, [Record(event, decision.subject.id.encode())])
-        await self.catch_up()
+        await self.catch_up(at_least=offset + 1)
         return self.history.judged_at(offset)
 
     async def _take(self, records: list[tuple[int, bytes]]) -> None:
@@ -110,6 +128,14 @@ class DecisionLog:
         events = await self._log.read(DECISIONS.name, 0, last, limit=1)
         if not events or chain(self.history.digest_at(last), last, events[0].value) != self.history.digest_at(last + 1):
             raise _another_log(last)
+
+
+def _no_event(offset: int) -> LogDamagedError:
+    return LogDamagedError(
+        "no event stands there, though the log goes on behind it: the mark of a transaction perhaps",
+        where=f"{DECISIONS.name}/0/{offset}",
+        remedy="Restore the topic from the archive or an export, and write no decisions in transactions",
+    )
 
 
 def _another_log(offset: int) -> LogDamagedError:

@@ -11,6 +11,7 @@ import pytest
 from archived_log import archive_once
 from postgres_server import PostgresServer
 from splitgauge.archiver import Archiver, ArchiverSettings
+from splitgauge.eventlog import believed_bounds
 from splitgauge.eventlog.memory import MemoryEventLog
 from splitgauge.eventlog.port import Bounds, EventLog, Record, StoredRecord
 from splitgauge.eventlog.postgres_archive import PostgresArchive
@@ -283,6 +284,65 @@ async def test_the_archive_of_another_log_is_not_mixed_with_this_one(database: s
     with pytest.raises(LogDamagedError, match="the log is another one"):
         await archive_once(other, database)
     assert await archived(database) == await everything(one)
+
+
+async def test_a_log_that_is_made_again_while_the_archiver_goes_on_is_not_mixed_with_the_old_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, other = MemoryEventLog(observation_partitions=4), MemoryEventLog(observation_partitions=4)
+    await fill(log, size=5)
+    writer = await ArchiveWriter.open(database)
+    try:
+        archiver = Archiver(log, writer, SMALL)
+        await archiver.round()
+        await fill(log, size=2)
+        await archiver.round()
+        await fill(other, size=9, name="other")
+        monkeypatch.setattr(log, "read", other.read)
+        monkeypatch.setattr(log, "bounds", other.bounds)
+        with pytest.raises(LogDamagedError, match="another one"):
+            await archiver.round()
+    finally:
+        await writer.close()
+
+
+class Lagging(MemoryEventLog):
+    """Some answers come from a broker that leads no more, and that ends early."""
+
+    lags = 0
+    early = 0
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        return {at: Bounds(start, self._end(end)) for at, (start, end) in (await super().bounds(topic)).items()}
+
+    async def read(self, topic: str, partition: int, start: int, *, limit: int = 500) -> list[StoredRecord]:
+        events = await super().read(topic, partition, start, limit=limit)
+        return [] if start >= self._end(start + 1) else events
+
+    def _end(self, end: int) -> int:
+        self.lags -= 1
+        return min(end, self.early) if self.lags >= 0 else end
+
+
+@pytest.mark.parametrize("lags", range(1, 30))
+async def test_an_end_of_a_former_leader_stops_no_archiver(
+    lags: int, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(believed_bounds, "_LOOK_AGAIN_S", 0.0)
+    log = Lagging(observation_partitions=1)
+    await fill(log, size=3)
+    writer = await ArchiveWriter.open(database)
+    try:
+        archiver = Archiver(log, writer, SMALL)
+        await archiver.round()
+        await fill(log, size=2)
+        log.early, log.lags = 2, lags
+        await archiver.round()
+        log.lags = 0
+        await archiver.round()
+    finally:
+        await writer.close()
+    assert await archived(database) == await everything(log)
 
 
 async def test_other_partitions_than_those_archived_are_refused_where_they_cannot_be_added(database: str) -> None:

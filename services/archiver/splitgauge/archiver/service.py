@@ -11,7 +11,9 @@ nothing but time, and a second archiver does no harm. Owns neither log nor archi
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
+from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.port import Bounds, EventLog, StoredRecord
 from splitgauge.eventlog.postgres_archive_writer import ARCHIVED, ArchiveWriter
 from splitgauge.eventlog.snapshot import catch_snapshot
@@ -47,7 +49,6 @@ class Archiver:
         self._log = log
         self._writer = writer
         self._settings = settings or ArchiverSettings()
-        self._recognized: set[tuple[str, int]] = set()
         self._copied = 0
         self._waiting: int | None = None
         self._reason: str | None = None
@@ -124,7 +125,11 @@ class Archiver:
         batch: list[StoredRecord] = []
         size = 0
         while position < end and len(batch) < settings.batch_events and size < settings.batch_bytes:
-            records = await self._log.read(topic, partition, position, limit=min(settings.read_events, end - position))
+            limit = min(settings.read_events, end - position)
+            records = await self._log.read(topic, partition, position, limit=limit)
+            if not records:  # a broker that leads no more may have said so
+                await believed_bounds(partial(self._bounds, topic, partition), read=end)
+                records = await self._log.read(topic, partition, position, limit=limit)
             if not records or records[0].offset != position:
                 raise LogDamagedError(
                     "the event is missing", where=f"{topic}, partition {partition}, offset {position}", remedy=_RESTORE
@@ -141,11 +146,11 @@ class Archiver:
             raise LogDamagedError(
                 f"offsets {position} to {bounds.start - 1} were dropped before they were archived",
                 where=where,
-                remedy=_RESTORE,
+                remedy="Name an empty database for what comes, and keep this one to read; or restore the log",
             )
         if bounds.end < position:
             # Another archiver may have copied what came after our snapshot: the log itself knows.
-            bounds = (await self._log.bounds(topic))[partition]
+            bounds = await believed_bounds(partial(self._bounds, topic, partition), read=position)
         if bounds.end < position or not await self._is_same(topic, partition, bounds):
             raise LogDamagedError(
                 f"the log is another one than that in {self._writer.where}, or was set back",
@@ -153,17 +158,15 @@ class Archiver:
                 remedy="Name an empty database, or the one that this log was archived to",
             )
 
+    async def _bounds(self, topic: str, partition: int) -> Bounds:
+        return (await self._log.bounds(topic))[partition]
+
     async def _is_same(self, topic: str, partition: int, bounds: Bounds) -> bool:
-        """Whether the last event archived is that of the log, where it still has it; asked once."""
-        if (topic, partition) in self._recognized:
-            return True
+        """Whether the last event archived is that of the log, where it still has it."""
         newest = await self._writer.newest(topic, partition)
-        if newest is not None and bounds.start <= newest.offset:
-            there = await self._log.read(topic, partition, newest.offset, limit=1)
-            if there[:1] != [newest]:
-                return False
-        self._recognized.add((topic, partition))
-        return True
+        if newest is None or bounds.start > newest.offset:
+            return True
+        return (await self._log.read(topic, partition, newest.offset, limit=1))[:1] == [newest]
 
 
 async def _dropped(reading: asyncio.Future[list[StoredRecord]]) -> None:
@@ -172,4 +175,4 @@ async def _dropped(reading: asyncio.Future[list[StoredRecord]]) -> None:
     await asyncio.gather(reading, return_exceptions=True)
 
 
-_RESTORE = "Restore the events into the log from a backup; events may go from the log only once they are archived"
+_RESTORE = "Restore the log from a backup; events may go from it only once they are archived"
