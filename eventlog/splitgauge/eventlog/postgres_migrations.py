@@ -68,8 +68,10 @@ async def migrate(
     known = migrations() if known is None else known
     done: list[str] = []
     with mapped(where):
-        # Without a limit on statements: a migration takes as long as its tables are large.
-        connection = await asyncpg.connect(address, timeout=settings.connect_timeout_s)
+        # A migration takes as long as its tables are large, and who waits for another's turn, too. But the server ends
+        # the transaction of a process that has fallen silent in it.
+        patient = settings.of_server | {"statement_timeout": "0", "lock_timeout": "0"}
+        connection = await asyncpg.connect(address, timeout=settings.connect_timeout_s, server_settings=patient)
         try:
             while (name := await _next(connection, known, where=where)) is not None:
                 done.append(name)

@@ -1,6 +1,8 @@
 """Migrations: in order, once, whole, one process at a time; what was applied never changes; old works beside new."""
 
 import asyncio
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from postgres_server import PostgresServer
 from splitgauge.eventlog.checkpoints import Checkpoint
 from splitgauge.eventlog.postgres_checkpoints import PostgresCheckpoints
-from splitgauge.eventlog.postgres_database import Database
+from splitgauge.eventlog.postgres_database import Database, PostgresSettings
 from splitgauge.eventlog.postgres_migrations import Migration, check_schema, migrate, migrations
 from splitgauge.schemas.errors import LogDamagedError, LogUnavailableError
 
@@ -83,6 +85,30 @@ async def test_processes_that_migrate_at_once_share_the_work(empty: str) -> None
     done = await asyncio.gather(*(migrate(empty) for _ in range(5)))
     assert sorted(name for names in done for name in names) == NAMES
     assert await applied(empty) == NAMES
+
+
+class StandsStill(tuple[Migration, ...]):
+    """Who looks at these, in the middle of a transaction, stands still until `goes_on`."""
+
+    stands, goes_on = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[Migration]:
+        self.stands.set()
+        self.goes_on.wait()
+        return super().__iter__()
+
+
+async def test_a_process_that_stands_still_in_a_migration_holds_up_nobody(empty: str) -> None:
+    known, impatient = StandsStill(migrations()), PostgresSettings(idle_in_transaction_s=1.0)
+    other = asyncio.create_task(asyncio.to_thread(asyncio.run, migrate(empty, impatient, known=known)))
+    await asyncio.to_thread(known.stands.wait)
+    try:
+        async with asyncio.timeout(30):
+            assert await migrate(empty) == NAMES
+    finally:
+        known.goes_on.set()
+        [answer] = await asyncio.gather(other, return_exceptions=True)
+    assert isinstance(answer, LogUnavailableError)
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty: str) -> None:
