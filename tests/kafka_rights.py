@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from enum import IntEnum
 
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
+from splitgauge.eventlog.kafka_clients import hung_up
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 
 __all__ = ["Kind", "Right", "allow"]
@@ -73,10 +74,11 @@ class _CreateAcls(Request[_Question]):
 async def allow(settings: KafkaSettings, user: str, prefix: str, rights: Sequence[tuple[Kind, Right]]) -> None:
     """Of `user`, on all whose names begin so. `settings`: of somebody who may give rights."""
     (host, port, _), *_ = collect_hosts(settings.bootstrap)
-    connection = await create_conn(host, port, **settings.connection())
+    connection = AIOKafkaConnection(host, port, **settings.connection())
     try:
+        await connection.connect()
         given = [(kind, prefix, _PREFIXED, f"User:{user}", "*", right, _ALLOW) for kind, right in rights]
         answer = await connection.send(_CreateAcls(given))
     finally:
-        connection.close()
+        await hung_up(connection)
     assert [code for code, _ in answer.results] == [0] * len(rights), answer

@@ -71,7 +71,7 @@ class KafkaEventLog:
         return {
             "unacknowledged_events": n_records,
             "unacknowledged_bytes": n_bytes,
-            "last_poll_s": max((each.last_poll_s for each in reading), default=0.0),
+            "last_poll_s": max((each.watchdog.last_poll_s for each in reading), default=0.0),
             "followers": [follower.status() for follower in self._followers],
             "members": [member.status() for member in self._members],
         }

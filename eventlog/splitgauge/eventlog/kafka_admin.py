@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import KafkaConnectionError, for_code
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from splitgauge.eventlog.clock_difference import ahead_s
-from splitgauge.eventlog.kafka_clients import started
+from splitgauge.eventlog.kafka_clients import hung_up, started
 from splitgauge.eventlog.kafka_errors import mapped
 from splitgauge.eventlog.kafka_quorum import DescribeQuorum, controller_clock_ms
 from splitgauge.eventlog.kafka_settings import KafkaSettings
@@ -133,16 +133,16 @@ async def _asked(settings: KafkaSettings, broker: Broker) -> Broker:
 async def _connection(settings: KafkaSettings, host: str, port: int) -> AsyncGenerator[AIOKafkaConnection]:
     where = f"{host}:{port}"
     with mapped(where):
+        connection = AIOKafkaConnection(host, port, **settings.connection())
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
-                connection = await create_conn(host, port, **settings.connection())
-            try:
-                yield connection
-            finally:
-                connection.close()
+                await connection.connect()
+            yield connection
         except KafkaConnectionError as exc:
             raise LogUnavailableError(
                 "Kafka has taken the connection, and closed it without an answer",
                 where=where,
                 remedy="Check `kafka_security_protocol`: this listener may want TLS, a user or a certificate of ours",
             ) from exc
+        finally:
+            await hung_up(connection)

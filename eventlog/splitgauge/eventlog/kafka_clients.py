@@ -10,8 +10,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 
-__all__ = ["let_go", "settled", "started"]
+__all__ = ["hung_up", "let_go", "settled", "started"]
 
 _TO_END_S = 2.0
 """A broker that answers at all has answered by then; one that does not has no connection to be left open."""
@@ -49,11 +50,20 @@ async def settled(task: asyncio.Task[None], *, timeout_s: float) -> bool:
 
 async def let_go(client: AIOKafkaClient) -> None:
     """Close the connections for good. A call still under way meets an error of aiokafka."""
-    client._get_conn = _no_connection  # noqa: SLF001 - a closed client goes on opening connections for whoever asks
+    client._get_conn = _nothing  # noqa: SLF001 - a closed client goes on opening connections for whoever asks
+    client._maybe_wait_metadata = _nothing  # noqa: SLF001 - nobody brings them any more
+    await client.close()
     async with client._get_conn_lock:  # noqa: SLF001 - as long as one is being opened
         pass
     await client.close()
 
 
-async def _no_connection(*_: object, **__: object) -> None:
+async def hung_up(connection: AIOKafkaConnection) -> None:
+    """Close a connection, also one that was refused, and wait for its end: TLS takes leave of the broker first."""
+    closed = connection.close()
+    if connection._protocol is not None:  # noqa: SLF001 - as only a connection that has been made will end
+        await asyncio.wait((closed,), timeout=_TO_END_S)
+
+
+async def _nothing(*_: object, **__: object) -> None:
     """What aiokafka gets of a broker that cannot be reached."""

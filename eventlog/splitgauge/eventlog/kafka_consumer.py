@@ -4,8 +4,7 @@ missing among them. Owns no position.
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -17,7 +16,7 @@ from splitgauge.eventlog.port import Bounds, StoredRecord
 from splitgauge.schemas.errors import LogDamagedError
 from splitgauge.schemas.topics import TOPICS, Retention
 
-__all__ = ["bounds_of", "check_complete", "damaged", "heard_ago_s", "is_gapless", "poll", "start", "stop", "stored"]
+__all__ = ["bounds_of", "check_complete", "damaged", "is_gapless", "poll", "start", "stop", "stored"]
 
 _STOP_S = 10.0
 _logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ async def _end(consumer: AIOKafkaConsumer) -> None:
     stopping = asyncio.create_task(consumer.stop(), name="stop of a consumer")
     if not await settled(stopping, timeout_s=_STOP_S):
         error = stopping.exception() if stopping.done() and not stopping.cancelled() else None
-        _logger.info("a consumer did not end cleanly", extra={"reason": str(error)})
+        _logger.info("a consumer did not end cleanly: %s", error)
     async with asyncio.timeout(_STOP_S):
         await let_go(consumer._client)  # noqa: SLF001 - also where `stop` was broken off, or somebody still asks
 
@@ -67,16 +66,6 @@ async def bounds_of(consumer: AIOKafkaConsumer, place: TopicPartition) -> Bounds
     """Raises: as aiokafka does."""
     starts, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
     return Bounds(starts[place], ends[place])
-
-
-def heard_ago_s(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], *, since: float) -> float:
-    """How long the most silent of the partitions has had no answer of a broker, not even that nothing is there.
-
-    Args:
-        since: when asking began (`time.time`); what was before does not count.
-    """
-    heard = [consumer.last_poll_timestamp(partition) or 0 for partition in partitions]
-    return max(0.0, time.time() - max(since, min(heard, default=0) / 1000))
 
 
 def stored(topic: str, partition: int, records: Sequence[ConsumerRecord]) -> list[StoredRecord]:

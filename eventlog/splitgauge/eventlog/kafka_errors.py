@@ -65,8 +65,6 @@ _REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 def translate(error: Exception, *, where: str) -> SplitgaugeError:
     """The error of Splitgauge that says the same."""
-    if isinstance(error, SplitgaugeError):
-        return error
     if isinstance(error, _DAMAGED):
         return LogDamagedError(
             f"Kafka cannot read it: {error}", where=where, remedy="Restore the topic from the archive or an export"

@@ -4,7 +4,6 @@ brokers and of the consumer itself. Owns the positions; joins no group.
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 
@@ -15,13 +14,12 @@ from splitgauge.eventlog import kafka_consumer
 from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_watchdog import POLL_MS, Watchdog
 from splitgauge.eventlog.port import StoredRecord
 from splitgauge.schemas.errors import LogUnavailableError
 
 __all__ = ["Follower"]
 
-_POLL_MS = 1_000
-"""A poll comes back with the first events; this is how often an idle one looks whether it stalls."""
 _PAUSE_S = 0.5
 _logger = logging.getLogger(__name__)
 
@@ -36,35 +34,30 @@ class Follower:
         self._begun: set[int] = set()
         """Partitions of which something was delivered: from then on nothing may be passed over."""
         self._consumer: AIOKafkaConsumer | None = None
-        self._asking_since = time.time()
-        self._polled = time.monotonic()
         self._closed = asyncio.Event()
-        self.restarts = 0
+        self.watchdog = Watchdog(topic, stall_s=settings.stall_s)
 
     async def batches(self, limit: int) -> AsyncGenerator[list[StoredRecord]]:
         """For ever. Raises: LogUnavailableError where no broker answers at first, or when closed; LogDamagedError."""
         try:
             await self._open()
+            self.watchdog.asks()
             while True:
                 for place, records in (await self._poll(limit)).items():
                     batch = self._accept(place.partition, records)
                     if batch:
                         yield batch
+                        self.watchdog.asks()
         finally:
             await self._leave()
-
-    @property
-    def last_poll_s(self) -> float:
-        """Since the last poll came back; an idle one does so every second."""
-        return round(time.monotonic() - self._polled, 3)
 
     def status(self) -> dict[str, object]:
         """For operators."""
         return {
             "topic": self._topic,
             "positions": {str(partition): position for partition, position in self._positions.items()},
-            "last_poll_s": self.last_poll_s,
-            "restarts": self.restarts,
+            "last_poll_s": self.watchdog.last_poll_s,
+            "restarts": self.watchdog.restarts,
         }
 
     async def close(self) -> None:
@@ -85,21 +78,16 @@ class Follower:
         for partition, position in self._positions.items():
             consumer.seek(self._place(partition), position)
         self._consumer = consumer
+        self.watchdog.asks()
 
     async def _poll(self, limit: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         """What has come; nothing where it waited in vain."""
         consumer = await self._working()
-        self._asking_since = time.time()
         try:
-            while True:
-                found = await kafka_consumer.poll(consumer, timeout_ms=_POLL_MS, limit=limit)
-                self._polled = time.monotonic()
-                if self._closed.is_set():
-                    raise closed_error(self._topic)
-                if found or await self._restarted_a_silent(consumer):
-                    return found
+            found = await kafka_consumer.poll(consumer, timeout_ms=POLL_MS, limit=limit)
         except OffsetOutOfRangeError as exc:
             await self._move_into_bounds(consumer, exc)
+            return {}
         except CorruptRecordException as exc:
             places = ", ".join(f"{partition}/{offset}" for partition, offset in self._positions.items())
             raise translate(exc, where=f"{self._topic}, one of {places}") from exc
@@ -110,7 +98,12 @@ class Follower:
                 await self._leave()
                 return {}
             raise translate(exc, where=self._topic) from exc
-        return {}
+        self.watchdog.polled()
+        if self._closed.is_set():
+            raise closed_error(self._topic)
+        if not found and self.watchdog.hangs(consumer, map(self._place, self._positions)):
+            await self._leave()
+        return found
 
     async def _working(self) -> AIOKafkaConsumer:
         """The consumer; a new one, as soon as a broker answers, where there is none."""
@@ -120,22 +113,9 @@ class Follower:
             except LogUnavailableError as exc:
                 if self._closed.is_set():
                     raise
-                _logger.info("%s cannot be followed now", self._topic, extra={"reason": str(exc)})
+                _logger.info("%s cannot be followed now: %s", self._topic, exc)
                 await self._pause()
         return self._consumer
-
-    async def _restarted_a_silent(self, consumer: AIOKafkaConsumer) -> bool:
-        """aiokafka's consumer can hang after a broker's restart, without a sign (aiokafka#1154)."""
-        places = [self._place(partition) for partition in self._positions]
-        if not places:
-            return False  # nothing is asked for, so nobody answers
-        silent_s = kafka_consumer.heard_ago_s(consumer, places, since=self._asking_since)
-        if silent_s < self._settings.stall_s:
-            return False
-        _logger.warning("no answer about %s for %.0f s: the consumer is started again", self._topic, silent_s)
-        self.restarts += 1
-        await self._leave()
-        return True
 
     async def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -163,14 +143,20 @@ class Follower:
         return kafka_consumer.stored(self._topic, partition, records)
 
     async def _move_into_bounds(self, consumer: AIOKafkaConsumer, error: KafkaError) -> None:
-        """Where retention was faster than the reader.
+        """Where retention was faster than the reader. Where brokers are away it is found out of range once more.
 
         Raises: LogDamagedError where events are passed over that have to be there, or where the log has lost its end.
         """
         for partition, position in list(self._positions.items()):
             place = self._place(partition)
-            with mapped(self._topic):
-                start, end = await believed_bounds(partial(kafka_consumer.bounds_of, consumer, place), read=position)
+            try:
+                with mapped(self._topic):
+                    ask = partial(kafka_consumer.bounds_of, consumer, place)
+                    start, end = await believed_bounds(ask, read=position)
+            except LogUnavailableError as exc:
+                _logger.info("%s cannot be followed now: %s", self._topic, exc)
+                await self._pause()
+                return
             if position > end:
                 raise kafka_consumer.damaged(
                     self._topic, partition, end, f"events up to {position} were read, and the log ends here"

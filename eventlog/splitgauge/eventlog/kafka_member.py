@@ -1,13 +1,18 @@
 """A member of a consumer group on Kafka: partitions come and go, what was lost is neither delivered nor committed.
 
 Every rebalance takes all partitions from all members and deals them anew. A partition that comes back at once goes on
-where it was, with what its owner still has under way: nobody else has finished anything of it meanwhile. Owns
-ownership and positions of one member; what is finished, and when to commit it, is the caller's.
+where it was, with what its owner still has under way: nobody else has finished anything of it meanwhile.
+
+    revoked, or the consumer left     _owned -> _revoked, `_settled` cleared: nothing is delivered, commits wait
+    dealt, and nobody else committed  _revoked -> _owned: the same object, so what is under way may be committed
+    dealt otherwise                   a new object in _owned: what was delivered under the old one is not committed
+    dealt, and no answer from where   nothing is owned, the member leaves and joins again
+
+Owns ownership and positions of one member; what is finished, and when to commit it, is the caller's.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -20,12 +25,12 @@ from splitgauge.eventlog import kafka_consumer
 from splitgauge.eventlog.believed_bounds import believed_bounds
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped, translate
 from splitgauge.eventlog.kafka_settings import KafkaSettings
+from splitgauge.eventlog.kafka_watchdog import POLL_MS, Watchdog
 from splitgauge.eventlog.port import StoredRecord
 from splitgauge.schemas.errors import LogUnavailableError
 
 __all__ = ["KafkaMember"]
 
-_POLL_MS = 1_000
 _logger = logging.getLogger(__name__)
 
 
@@ -55,18 +60,13 @@ class KafkaMember(ConsumerRebalanceListener):
         self._committing = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._closed = False
-        self._asking_since = time.time()
-        self._polled = time.monotonic()
-        self.restarts = 0
+        self._dealt_in_vain = False
+        """The group has dealt, and what we got is not known: it may be long before it deals again."""
+        self.watchdog = Watchdog(f"{topic} in group {group}", stall_s=settings.stall_s)
 
     @property
     def partitions(self) -> frozenset[int]:
         return frozenset(self._owned)
-
-    @property
-    def last_poll_s(self) -> float:
-        """Since the last poll came back; an idle one does so every second."""
-        return round(time.monotonic() - self._polled, 3)
 
     def status(self) -> dict[str, object]:
         """For operators."""
@@ -74,8 +74,8 @@ class KafkaMember(ConsumerRebalanceListener):
             "topic": self._topic,
             "group": self._group,
             "partitions": sorted(self._owned),
-            "last_poll_s": self.last_poll_s,
-            "restarts": self.restarts,
+            "last_poll_s": self.watchdog.last_poll_s,
+            "restarts": self.watchdog.restarts,
         }
 
     async def open(self) -> None:
@@ -107,6 +107,7 @@ class KafkaMember(ConsumerRebalanceListener):
             await self._leave()
 
     async def batches(self, *, limit: int = 500) -> AsyncIterator[list[StoredRecord]]:
+        self.watchdog.asks()
         while True:
             found = await self._poll(limit)
             owned = self._owned
@@ -119,6 +120,7 @@ class KafkaMember(ConsumerRebalanceListener):
                 batch = self._accept(place, records, ownership)
                 if batch:
                     yield batch
+                    self.watchdog.asks()
                 else:
                     await self._expect_there(place, ownership)
 
@@ -163,11 +165,11 @@ class KafkaMember(ConsumerRebalanceListener):
             owned = await self._take(consumer, list(assigned))
             for partition, ownership in owned.items():
                 consumer.seek(self._place(partition), ownership.position)
-        except FOREIGN as exc:  # brokers are away, or another rebalance has come first: it calls again
-            _logger.warning("group %s: %s", self._group, exc)
+        except FOREIGN as exc:  # brokers are away, or another rebalance has come first
+            _logger.warning("group %s joins again, where it begins is not known: %s", self._group, exc)
+            self._dealt_in_vain = True
             return
-        # Who waited for partitions has asked about these from now on only: its silence before was nobody's fault.
-        self._asking_since = time.time()
+        self.watchdog.asks()
         self._owned, self._revoked = owned, {}
         self._settled.set()
 
@@ -194,15 +196,8 @@ class KafkaMember(ConsumerRebalanceListener):
         consumer = self._consumer
         if consumer is None:
             raise closed_error(self._topic)
-        self._asking_since = time.time()
         try:
-            while True:
-                found = await kafka_consumer.poll(consumer, timeout_ms=_POLL_MS, limit=limit)
-                self._polled = time.monotonic()
-                if self._closed:
-                    raise closed_error(self._topic)
-                if found or await self._restarted_a_silent(consumer):
-                    return found
+            found = await kafka_consumer.poll(consumer, timeout_ms=POLL_MS, limit=limit)
         except FOREIGN as exc:
             if self._closed:
                 raise closed_error(self._topic) from exc
@@ -211,22 +206,17 @@ class KafkaMember(ConsumerRebalanceListener):
             if isinstance(exc, ConsumerStoppedError):
                 return {}
             raise translate(exc, where=f"group {self._group} of {self._topic}") from exc
-
-    async def _restarted_a_silent(self, consumer: AIOKafkaConsumer) -> bool:
-        """aiokafka's consumer can hang after a broker's restart, without a sign (aiokafka#1154)."""
-        places = [place for place in consumer.assignment() if place.partition in self._owned]
-        if not places:
-            return False
-        silent_s = kafka_consumer.heard_ago_s(consumer, places, since=self._asking_since)
-        if silent_s < self._settings.stall_s:
-            return False
-        _logger.warning("no answer about %s for %.0f s: the consumer joins again", self._topic, silent_s)
-        self.restarts += 1
-        await self._leave()
-        return True
+        self.watchdog.polled()
+        if self._closed:
+            raise closed_error(self._topic)
+        owned = (place for place in consumer.assignment() if place.partition in self._owned)
+        if self._dealt_in_vain or (not found and self.watchdog.hangs(consumer, owned)):
+            await self._leave()
+        return found
 
     async def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
+        self._dealt_in_vain = False
         if not self._closed:
             self._revoked, self._owned = self._owned or self._revoked, {}
             self._settled.clear()

@@ -15,7 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from splitgauge.eventlog.kafka_clients import started
+from splitgauge.eventlog.kafka_clients import let_go, started
 from splitgauge.eventlog.kafka_errors import FOREIGN, closed_error, mapped
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 
@@ -116,21 +116,23 @@ class Producers:
 
 async def _end(producer: AIOKafkaProducer) -> None:
     """Stop it without waiting for what was given up: left to itself it would try for ever."""
-    _give_up(producer._message_accumulator)  # noqa: SLF001 - the library has no way to give a batch up
     try:
         async with asyncio.timeout(_STOP_S):
-            # First: what is on its way is answered by an error at once, not after its time-out.
-            await producer.client.close()
+            await let_go(producer.client)  # what is on its way is answered by an error at once, not after its time-out
+            await producer._sender.close()  # noqa: SLF001 - it does not expect that its batches are settled by others
+            _give_up(producer._message_accumulator)  # noqa: SLF001 - the library has no way to give a batch up
             await producer.stop()
     except FOREIGN as exc:
-        _logger.info("a producer did not end cleanly", extra={"reason": str(exc)})
+        _logger.info("a producer did not end cleanly: %s", exc)
 
 
 def _give_up(held: Any) -> None:  # noqa: ANN401 - the library's own, without types
     """Settle the batches that a producer holds, and look at the errors that nobody waits for."""
-    queued = [batch for batches in held._batches.values() for batch in batches]  # noqa: SLF001 - the library has no way to give a batch up
-    for batch in (*queued, *held._pending_batches):  # noqa: SLF001 - the library has no way to give a batch up
+    pending = held._pending_batches  # noqa: SLF001 - the library has no way to give a batch up
+    # A batch that is settled takes itself out of here, also one that has gone back into the queue.
+    pending.update(batch for batches in held._batches.values() for batch in batches)  # noqa: SLF001 - as above
+    for batch in tuple(pending):
         batch.failure(KafkaConnectionError("given up"))
-        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001 - the library has no way to give a batch up
+        for future in (batch.future, batch._drain_waiter):  # noqa: SLF001 - as above
             if not future.cancelled():
                 future.exception()

@@ -66,20 +66,22 @@ class KafkaReader:
             return []
         async with self._reading:
             try:
-                async with self._limited():
-                    records = await self._read(topic, place, start, limit=limit, end=self._ends[place])
-            except (TimeoutError, LogUnavailableError) as exc:
+                with mapped(f"{topic}, partition {partition}"):
+                    async with self._limited():
+                        records = await self._read(topic, place, start, limit=limit, end=self._ends[place])
+            except LogUnavailableError as exc:
                 await self._give_up_fetching()
                 if self._closed:
                     raise closed_error(topic) from exc
-                raise translate(exc, where=f"{topic}, partition {partition}") from exc
+                raise
         return kafka_consumer.stored(topic, partition, records)
 
     async def close(self) -> None:
         """Let go of both consumers; who reads meets an error, at once."""
         self._closed = True
         for limit in self._limits:
-            limit.reschedule(asyncio.get_running_loop().time())
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
         for consumer in (self._fetching, self._asking):
             if consumer is not None:
                 await kafka_consumer.stop(consumer)

@@ -38,7 +38,7 @@ class KafkaWriter:
         self._producers = Producers(settings)
         self._room = Room(settings.buffer_bytes, settings.buffer_records)
         self._lanes: dict[tuple[str, int], _Lane] = {}
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     async def append(self, topic: str, partitions: Mapping[int, Sequence[KeyValue]]) -> dict[int, Sequence[int]]:
         """Partition -> offsets of its records, once all are durable. Cancelling the wait takes nothing back.
@@ -64,9 +64,15 @@ class KafkaWriter:
 
     async def close(self) -> None:
         """Send what was appended, for as long as an append may take; then let go."""
-        if self._closed:
-            return
-        self._closed = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._end(), name="end of the writer")
+        await asyncio.shield(self._closing)  # who is cancelled here ends it all the same
+
+    @property
+    def _closed(self) -> bool:
+        return self._closing is not None
+
+    async def _end(self) -> None:
         self._room.close(closed_error(self._settings.bootstrap))
         await asyncio.gather(*(lane.end() for lane in self._lanes.values()))
         await self._producers.close()

@@ -1,6 +1,7 @@
 """The event log on Kafka while its only broker dies, hangs, or was never there."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -15,7 +16,7 @@ from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.port import EventLog, GroupMember, Record, StoredRecord
 from splitgauge.schemas.errors import LogUnavailableError
-from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS
+from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, TOPICS
 
 PATIENCE_S = 60.0
 """Only a failing test waits that long."""
@@ -131,12 +132,12 @@ async def test_an_append_that_takes_too_long_fails_and_the_next_one_works(
     assert values.count(b"unknown") <= 1
 
 
-async def after_a_while(log: EventLog, record: Record) -> tuple[int, int]:
+async def after_a_while(log: EventLog, record: Record, *, topic: str = DECISIONS.name) -> tuple[int, int]:
     """As a caller of the log does it: again until it is taken."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
-                (place,) = await log.append(DECISIONS.name, [record])
+                (place,) = await log.append(topic, [record])
             except LogUnavailableError:
                 await asyncio.sleep(0.05)
             else:
@@ -237,6 +238,34 @@ async def test_closing_does_not_wait_for_ever_for_a_broker_that_hangs(cluster: K
             await append
     finally:
         node.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_what_was_given_up_leaves_no_error_that_nobody_meets(
+    cluster: KafkaCluster, open_log: OpenLog, number: signal.Signals
+) -> None:
+    unmet: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unmet.append(context))
+    log = await open_log(fresh_settings(cluster, append_timeout_s=1.5, request_timeout_s=0.5))
+    await asyncio.gather(*(after_a_while(log, Record(b"before", b"key"), topic=topic) for topic in TOPICS))
+    node = cluster.nodes[0]
+    assert node.process is not None
+    node.process.send_signal(number)
+    try:
+        for _ in range(2):
+            appends = (log.append(topic, [Record(b"unknown", b"key")]) for topic in TOPICS for _ in range(4))
+            answers = await asyncio.gather(*appends, return_exceptions=True)
+            assert {type(answer) for answer in answers} == {LogUnavailableError}
+        async with asyncio.timeout(PATIENCE_S):
+            await log.close()
+    finally:
+        if number is signal.SIGSTOP:
+            node.process.send_signal(signal.SIGCONT)
+        else:
+            await restart(cluster)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert unmet == []
 
 
 async def until(condition: Callable[[], bool]) -> None:

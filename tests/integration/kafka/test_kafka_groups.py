@@ -7,7 +7,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
 from kafka_broker import OpenLog, fresh_settings, plan
+from splitgauge.eventlog import kafka_member
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import init_topics
@@ -154,6 +159,36 @@ async def test_who_stood_still_past_its_session_neither_commits_nor_takes_back_w
         await until(lambda: 5 in working.seen(0))
         assert not committed
         assert working.seen(0) == [0, 1, 2, 3, 4, 5]
+        await working.stop()
+
+
+class ForgetsOnce(AIOKafkaConsumer):
+    """Asked for the first time what its group has finished, after `fails` is set, it has no answer."""
+
+    fails = threading.Event()
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        if self.fails.is_set():
+            self.fails.clear()
+            raise KafkaError("the coordinator is not there")
+        return await super().committed(partition)
+
+
+async def test_who_was_dealt_partitions_and_cannot_learn_where_they_begin_joins_again(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_member, "AIOKafkaConsumer", ForgetsOnce)
+    log = await open_log(fresh_settings())
+    async with log.join(OBSERVATIONS.name, "g") as stays:
+        working = Worker(stays)
+        async with log.join(OBSERVATIONS.name, "g") as comes:
+            await until(lambda: bool(comes.partitions) and bool(stays.partitions))
+            ForgetsOnce.fails.set()
+        await until(lambda: stays.partitions == frozenset(range(4)))
+        assert not ForgetsOnce.fails.is_set()
+        await log.append(OBSERVATIONS.name, [Record(b"1", partition=partition) for partition in range(4)])
+        await working.sees(0)
+        assert [working.seen(partition) for partition in range(4)] == [[0]] * 4
         await working.stop()
 
 

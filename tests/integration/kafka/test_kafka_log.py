@@ -7,12 +7,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError
 
 from kafka_broker import OpenLog, fresh_settings
-from splitgauge.eventlog import kafka_producer
+from splitgauge.eventlog import kafka_consumer, kafka_producer
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.port import Record
+from splitgauge.eventlog.port import Bounds, Record
 from splitgauge.schemas.errors import ContractError, LogDamagedError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS, REQUESTS
 
@@ -116,6 +117,27 @@ async def test_what_retention_has_dropped_is_passed_over_at_the_start_of_a_read(
     async with asyncio.timeout(PATIENCE_S):
         batch = await anext(log.follow(OBSERVATIONS.name, {0: 1}))
     assert [event.offset for event in batch] == [3, 4]
+
+
+async def test_a_follower_that_is_out_of_range_while_brokers_are_away_waits_for_them(
+    open_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = fresh_settings()
+    log = await open_log(settings)
+    await log.append(OBSERVATIONS.name, [Record(b"%d" % index, partition=0) for index in range(5)])
+    await drop(settings, OBSERVATIONS.name, before=3)
+    answers, failed = kafka_consumer.bounds_of, list[bool]()
+
+    async def bounds_of(consumer: AIOKafkaConsumer, place: TopicPartition) -> Bounds:
+        if len(failed) < 2:
+            failed.append(True)
+            raise KafkaConnectionError("away")
+        return await answers(consumer, place)
+
+    monkeypatch.setattr(kafka_consumer, "bounds_of", bounds_of)
+    async with asyncio.timeout(PATIENCE_S):
+        batch = await anext(log.follow(OBSERVATIONS.name, {0: 1}))
+    assert ([event.offset for event in batch], failed) == ([3, 4], [True, True])
 
 
 async def drop(settings: KafkaSettings, topic: str, *, before: int) -> None:

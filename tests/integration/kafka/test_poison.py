@@ -3,25 +3,31 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from archived_log import expect_archived
 from cluster_harness import Cluster
-from fold_stories import Decisions, assignment
+from fold_stories import START, Decisions, assignment, stored
 from kafka_broker import OpenLog, delete, fresh_settings, plan
 from pipeline_harness import EXPERIMENTS, Application, Endpoints, experiment
 from plain_fold import events_in
 from postgres_server import PostgresServer
+from splitgauge.aggregator.partition_fold import PartitionFold
+from splitgauge.aggregator.table_events import table_event
+from splitgauge.aggregator.tables import window_of
 from splitgauge.cluster.role import Role
 from splitgauge.cluster.roles import BACKGROUND, KeptRole
 from splitgauge.cluster.settings import ClusterSettings
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import init_topics
-from splitgauge.eventlog.port import Record
+from splitgauge.eventlog.port import EventLog, Record
 from splitgauge.router.settings import RouterSettings
-from splitgauge.schemas.codec import decode
+from splitgauge.schemas.codec import decode, encode
+from splitgauge.schemas.instants import to_text
+from splitgauge.schemas.tables import PartialData
 from splitgauge.schemas.topics import (
     ANALYSES,
     DEAD_LETTERS,
@@ -126,42 +132,77 @@ async def test_poison_in_every_topic_is_put_aside_and_everything_goes_on(
         await expect_archived(cluster.log, database)
 
 
-@pytest.mark.timeout(300)
-async def test_a_fold_whose_dead_letters_cannot_be_written_stops_says_so_and_skips_nothing(
-    tmp_path: Path, postgres: PostgresServer, open_log: OpenLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    kafka = fresh_settings(append_timeout_s=1.0)
-    log = await open_log(kafka)
-    settings = ClusterSettings(
-        frozenset({Role.AGGREGATOR}), kafka, RouterSettings(tmp_path), "a1", postgres=await postgres.make_database()
-    )
+async def usable(log: EventLog, topic: str) -> tuple[Record, str]:
+    """An event that the topic's reader can use, and where that reader then writes. The experiment is in the log."""
     decisions = Decisions()
     decisions.start("exp")
     await log.append(DECISIONS.name, [Record(value, b"exp") for value in decisions.values])
     seen = assignment("r1", "u1", experiment="exp", decisions_offset=decisions.end)
-    await log.append(OBSERVATIONS.name, [Record(b"no observation", b"unit", 0), Record(seen, b"unit", 0)])
+    if topic == OBSERVATIONS.name:
+        return Record(seen, b"unit", 0), PARTIALS.name
+    fold = PartitionFold(0)
+    fold.fold(stored([seen]), decisions.history)
+    partial = fold.partial("exp")
+    if topic == PARTIALS.name:
+        return _table_record("partial", partial, "exp/0"), WINDOWS.name
+    window = window_of({0: PartialData.model_validate_json(partial)}).model_dump(mode="json")
+    return _table_record("window", encode(window), "exp"), ANALYSES.name
+
+
+def _table_record(kind: Literal["partial", "window"], data: bytes, key: str) -> Record:
+    value = table_event(kind, data, subject="exp", key=key, positions={0: 1}, time=to_text(START), instance="another")
+    return Record(value, key.encode())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("role", "topic"),
+    [
+        (Role.AGGREGATOR, OBSERVATIONS.name),
+        (Role.TABLES, PARTIALS.name),
+        (Role.ANALYZER, WINDOWS.name),
+        (Role.ANALYZER, ANALYSES.name),
+    ],
+)
+async def test_a_role_whose_dead_letters_cannot_be_written_stops_says_so_and_skips_nothing(
+    tmp_path: Path,
+    postgres: PostgresServer,
+    open_log: OpenLog,
+    caplog: pytest.LogCaptureFixture,
+    role: Role,
+    topic: str,
+) -> None:
+    kafka = fresh_settings(append_timeout_s=1.0)
+    log = await open_log(kafka)
+    settings = ClusterSettings(
+        frozenset({role}), kafka, RouterSettings(tmp_path), "one", postgres=await postgres.make_database()
+    )
+    # Of analyses the analyzer reads those of others; what it goes on with are windows.
+    record, made = await usable(log, WINDOWS.name if topic == ANALYSES.name else topic)
+    [poisoned] = await log.append(topic, [Record(b"no event", record.key, record.partition)])
+    await log.append(WINDOWS.name if topic == ANALYSES.name else topic, [record])
+    before = len(await events_in(log, made))
     await delete(kafka, DEAD_LETTERS.name)
 
-    kept = KeptRole(Role.AGGREGATOR, BACKGROUND[Role.AGGREGATOR](settings), log)
+    kept = KeptRole(role, BACKGROUND[role](settings), log)
     running = asyncio.create_task(kept.run())
 
     async def said() -> bool:
         return DEAD_LETTERS.name in str(kept.status().get("reason"))
 
-    async def ready() -> bool:
-        return kept.status()["ready"] is True
+    async def goes_on() -> bool:
+        return kept.status()["ready"] is True and len(await events_in(log, made)) > before
 
     try:
         await until(said, what="it says what stops it")
         assert kept.status()["ready"] is False
-        assert "aggregator stopped" in caplog.text
-        assert await events_in(log, PARTIALS.name) == []
+        assert f"{role} stopped" in caplog.text
+        assert len(await events_in(log, made)) == before
 
         await init_topics(kafka, plan())
-        await until(ready, what="it goes on")
-        assert kept.status()["positions"] == {"0": 2, "1": 0, "2": 0, "3": 0}
+        await until(goes_on, what="it goes on")
         letters = [decode(record.value)["data"] for record in await events_in(log, DEAD_LETTERS.name)]
-        assert {(one["topic"], one["partition"], one["offset"]) for one in letters} == {(OBSERVATIONS.name, 0, 0)}
+        assert {(one["topic"], one["partition"], one["offset"]) for one in letters} == {(topic, *poisoned)}
     finally:
         running.cancel()
         await asyncio.wait([running])

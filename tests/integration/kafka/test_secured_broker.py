@@ -1,6 +1,8 @@
 """Brokers that let in only who proves who it is: every role's clients do, and whoever cannot is told why."""
 
+import gc
 import time
+from asyncio.trsock import TransportSocket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -77,9 +79,16 @@ def settings_of(cluster: KafkaCluster, security: KafkaSecurity) -> KafkaSettings
 
 
 async def refusal(address: str, security: KafkaSecurity) -> LogUnavailableError:
+    before = open_sockets()
     with pytest.raises(LogUnavailableError) as refused:
         await reach(KafkaSettings(address, security=security))
+    assert [sock for sock in open_sockets() if sock not in before] == []
     return refused.value
+
+
+def open_sockets() -> list[TransportSocket]:
+    """Of connections, which have to be closed before the loop ends."""
+    return [found for found in gc.get_objects() if isinstance(found, TransportSocket) and found.fileno() != -1]
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])

@@ -1,13 +1,19 @@
-"""What reaches aiokafka of the settings, and what its errors become."""
+"""What reaches aiokafka of the settings, what its errors become, and what nobody answers."""
 
+import asyncio
 import ssl
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka
 
-from splitgauge.eventlog.kafka_errors import mapped, translate
+from splitgauge.eventlog.kafka_errors import mapped, refuses_us, translate
+from splitgauge.eventlog.kafka_producer import Producers
+from splitgauge.eventlog.kafka_reader import KafkaReader
 from splitgauge.eventlog.kafka_settings import KafkaSecurity, KafkaSettings
+from splitgauge.eventlog.kafka_writer import KafkaWriter
+from splitgauge.eventlog.port import Bounds
 from splitgauge.schemas.errors import (
     ContractError,
     LogDamagedError,
@@ -15,6 +21,7 @@ from splitgauge.schemas.errors import (
     SplitgaugeError,
     UnknownSubjectError,
 )
+from splitgauge.schemas.topics import DECISIONS
 
 
 def settings(security: KafkaSecurity) -> KafkaSettings:
@@ -94,4 +101,36 @@ class TestErrors:
 
     def test_errors_of_ours_pass(self) -> None:
         error = ContractError("ours")
-        assert translate(error, where="elsewhere") is error
+        with pytest.raises(ContractError) as raised, mapped("elsewhere"):
+            raise error
+        assert raised.value is error
+
+
+async def test_a_read_that_nobody_answers_names_its_cause_and_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = KafkaReader(KafkaSettings("127.0.0.1:1"), {DECISIONS.name: 1})
+
+    async def bounds(_: str, places: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        return dict.fromkeys(places, Bounds(0, 5))  # the broker went away only then
+
+    monkeypatch.setattr(reader, "_bounds", bounds)
+    with pytest.raises(LogUnavailableError) as raised:
+        await reader.read(DECISIONS.name, 0, 0, 500)
+    assert isinstance(raised.value.__cause__, kafka.KafkaConnectionError)
+    assert not refuses_us(raised.value)
+
+
+async def test_a_writer_whose_close_is_cancelled_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, goes_on, ended = KafkaWriter(KafkaSettings("127.0.0.1:1"), {}), asyncio.Event(), list[bool]()
+
+    async def close(_: Producers) -> None:
+        await goes_on.wait()
+        ended.append(True)
+
+    monkeypatch.setattr(Producers, "close", close)
+    first = asyncio.create_task(writer.close())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait((first,))
+    goes_on.set()
+    await writer.close()
+    assert ended == [True]
