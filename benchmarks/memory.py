@@ -4,7 +4,7 @@ Resident memory of a process of its own for each number of metrics, over the sec
 every partition, such as the ids of the last 100,000 events, is there by then. Each unit has one request, its outcome,
 and one report with a value for every declared metric.
 
-    python benchmarks/memory.py [--units 200000]
+    python benchmarks/memory.py [--units 1000000]
 """
 
 import argparse
@@ -154,5 +154,5 @@ def run(units: int) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Memory of the partition fold.")
-    parser.add_argument("--units", type=int, default=200_000)
+    parser.add_argument("--units", type=int, default=1_000_000)
     sys.exit(run(parser.parse_args().units))
