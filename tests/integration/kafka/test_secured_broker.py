@@ -3,7 +3,7 @@
 import gc
 import time
 from asyncio.trsock import TransportSocket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,18 @@ async def refusal(address: str, security: KafkaSecurity) -> LogUnavailableError:
 def open_sockets() -> list[TransportSocket]:
     """Of connections, which have to be closed before the loop ends."""
     return [found for found in gc.get_objects() if isinstance(found, TransportSocket) and found.fileno() != -1]
+
+
+@pytest.fixture(autouse=True)
+async def none_left_open() -> AsyncGenerator[None]:
+    """aiokafka waits for no connection that it closes before its end: TLS takes leave of the broker as long."""
+    before = open_sockets()
+    yield
+
+    async def gone() -> bool:
+        return all(sock in before for sock in open_sockets())
+
+    await until(gone, what="all connections have ended")
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
