@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
@@ -16,7 +17,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topic_fit import TopicPlan
 from splitgauge.eventlog.partitions import Layout, layout
 
-__all__ = ["LIBS", "OpenLog", "broker", "delete", "forget", "fresh_settings", "plan", "stop_broker"]
+__all__ = ["LIBS", "OpenLog", "broker", "delete", "forget", "fresh_settings", "plan", "stop_broker", "values_in"]
 
 LIBS = Path(__file__).parents[1] / ".kafka" / "libs"
 OpenLog = Callable[[KafkaSettings], Awaitable[KafkaEventLog]]
@@ -83,3 +84,17 @@ async def forget(settings: KafkaSettings, topic: str) -> None:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": "compact"})])
     finally:
         await admin.close()
+
+
+async def values_in(settings: KafkaSettings, topic: str) -> list[bytes | None]:
+    """All that stands in a topic that may be none of ours. `topic`: as it is called on this Kafka."""
+    consumer = AIOKafkaConsumer(topic, **settings.client(), auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        found: list[bytes | None] = []
+        for place, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
+            while await consumer.position(place) < end:
+                found += [record.value for record in (await consumer.getmany(place, timeout_ms=200)).get(place, [])]
+        return found
+    finally:
+        await consumer.stop()
