@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,9 @@ from postgres_server import PostgresServer
 from splitgauge.eventlog.jsonl import import_log
 from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
-from splitgauge.eventlog.kafka_topics import init_topics
+from splitgauge.eventlog.kafka_topics import check_topics, init_topics
+from splitgauge.eventlog.partitions import Layout
+from waiting import until
 
 # No deadline and no complaint about slow drawing: a loaded machine is no failure. In CI the same examples every time.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -74,8 +77,17 @@ async def open_log() -> AsyncIterator[OpenLog]:
     opened: list[KafkaEventLog] = []
 
     async def make(settings: KafkaSettings) -> KafkaEventLog:
-        await init_topics(settings, plan())
-        opened.append(await KafkaEventLog.connect(settings))
+        # However short of patience the log is that is wanted; and a broker that was paused is not at once what it was.
+        patient = replace(settings, connect_timeout_s=60.0, request_timeout_s=30.0)
+        layouts: list[Layout] = []
+
+        async def made() -> bool:
+            await init_topics(patient, plan())
+            layouts.append(await check_topics(patient))
+            return True
+
+        await until(made, what="the topics are made")
+        opened.append(KafkaEventLog(settings, layouts[-1]))
         return opened[-1]
 
     yield make

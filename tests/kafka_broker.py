@@ -29,7 +29,8 @@ _numbers = itertools.count(1)
 @cache
 def broker() -> KafkaCluster:
     """Raises: FileNotFoundError saying what to do where its jars are not there."""
-    cluster = KafkaCluster(LIBS).start()
+    # It is not killed; and a machine that stands still for a moment is no death.
+    cluster = KafkaCluster(LIBS, properties={"broker.session.timeout.ms": "30000"}).start()
     _started.append(cluster)
     return cluster
 

@@ -73,11 +73,19 @@ async def reach(settings: KafkaSettings) -> list[Broker]:
         except LogUnavailableError as exc:
             refusals.append(exc)
         else:
-            return [Broker(broker[0], f"{broker[1]}:{broker[2]}") for broker in answer.brokers]
+            if answer.brokers:
+                return [Broker(broker[0], f"{broker[1]}:{broker[2]}") for broker in answer.brokers]
+            refusals.append(_knows_nobody(f"{host}:{port}"))
     said = "; ".join(
         f"{refusal.where}: {refusal.message}" if len(refusals) > 1 else refusal.message for refusal in refusals
     )
     raise LogUnavailableError(said, where=settings.bootstrap, remedy=refusals[-1].remedy) from refusals[-1]
+
+
+def _knows_nobody(where: str) -> LogUnavailableError:
+    return LogUnavailableError(
+        "the broker counts none in, not even itself", where=where, remedy="Wait until its controller has heard of it"
+    )
 
 
 async def brokers(settings: KafkaSettings) -> list[Broker]:

@@ -10,15 +10,15 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from cli_harness import CommandLine
-from kafka_broker import broker, fresh_settings, plan
+from kafka_broker import broker, delete, fresh_settings, plan
 from kafka_cluster import free_ports
 from postgres_server import PostgresServer
-from splitgauge.aggregator.changelog import CHANGELOG, changelog_topic, make_changelog
+from splitgauge.aggregator.changelog import CHANGELOG, make_changelog
 from splitgauge.cluster.finding import Finding, Outcome
 from splitgauge.cluster.kafka_checks import absent_findings, broker_finding, check_kafka, topic_finding
 from splitgauge.cluster.log_checks import check_log
 from splitgauge.eventlog.kafka import KafkaEventLog
-from splitgauge.eventlog.kafka_admin import Broker
+from splitgauge.eventlog.kafka_admin import Broker, configured
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topic_fit import FoundTopic, TopicPlan
 from splitgauge.eventlog.kafka_topics import init_topics
@@ -28,6 +28,7 @@ from splitgauge.router.settings import RouterSettings
 from splitgauge.schemas.decision import RULES
 from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import ANALYSES, DEAD_LETTERS, DECISIONS, OBSERVATIONS, REPORTS, REQUESTS, WINDOWS
+from waiting import until
 
 
 async def wrong(
@@ -60,6 +61,13 @@ async def alter(settings: KafkaSettings, topics: dict[str, dict[str, str]]) -> N
     await admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, settings.topic(name), chosen) for name, chosen in topics.items()]
     )
+    called = {settings.topic(name): chosen for name, chosen in topics.items()}
+
+    async def in_force() -> bool:
+        found = await configured(admin, list(called))
+        return all(chosen.items() <= found.get(name, {}).items() for name, chosen in called.items())
+
+    await until(in_force, what="brokers show what was set")
     await admin.close()
 
 
@@ -113,10 +121,8 @@ async def test_each_way_in_which_a_topic_is_unfit_is_named() -> None:
 
 async def test_topics_that_are_gone_are_named() -> None:
     settings = await sound()
-    admin = AIOKafkaAdminClient(**settings.client())
-    await admin.start()
-    await admin.delete_topics([settings.topic(DECISIONS.name), changelog_topic(settings)])
-    await admin.close()
+    await delete(settings, DECISIONS.name)
+    await delete(settings, CHANGELOG)
     found = await wrong(settings)
     assert found == {
         DECISIONS.name: (Outcome.FAILED, "it is not there"),

@@ -18,6 +18,7 @@ from splitgauge.eventlog.port import EventLog, GroupMember, Record, StoredRecord
 from splitgauge.schemas.errors import LogUnavailableError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, TOPICS
 
+pytestmark = pytest.mark.timeout(400)
 PATIENCE_S = 60.0
 """Only a failing test waits that long."""
 
@@ -32,12 +33,14 @@ def cluster() -> Iterator[KafkaCluster]:
         yield cluster
 
 
-async def take(log: EventLog, count: int, *, topic: str = OBSERVATIONS.name) -> list[StoredRecord]:
+async def take(
+    log: EventLog, count: int, *, topic: str = OBSERVATIONS.name, within_s: float = PATIENCE_S
+) -> list[StoredRecord]:
     """The first `count` events of all partitions, followed from the start."""
     partitions = range(4) if topic == OBSERVATIONS.name else range(1)
     events: list[StoredRecord] = []
     batches = cast("AsyncGenerator[list[StoredRecord]]", log.follow(topic, dict.fromkeys(partitions, 0)))
-    async with asyncio.timeout(PATIENCE_S), aclosing(batches):
+    async with asyncio.timeout(within_s), aclosing(batches):
         async for batch in batches:
             events += batch
             if len(events) >= count:
@@ -87,7 +90,7 @@ class Writers:
 async def test_a_killed_broker_loses_nothing_and_doubles_nothing(cluster: KafkaCluster, open_log: OpenLog) -> None:
     log = await open_log(fresh_settings(cluster, append_timeout_s=PATIENCE_S))
     writers = Writers(log)
-    following = asyncio.create_task(take(log, 400))
+    following = asyncio.create_task(take(log, 400, within_s=4 * PATIENCE_S))
     await writers.until(100)
     await restart(cluster)
     await writers.until(100)

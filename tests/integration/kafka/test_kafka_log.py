@@ -16,6 +16,7 @@ from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.port import Bounds, Record
 from splitgauge.schemas.errors import ContractError, LogDamagedError
 from splitgauge.schemas.topics import DECISIONS, OBSERVATIONS, PARTIALS, REQUESTS
+from waiting import until
 
 PATIENCE_S = 30.0
 
@@ -101,10 +102,13 @@ async def test_what_others_take_back_is_not_read_and_their_marks_are_no_gaps(ope
         await producer.send_and_wait(settings.topic(REQUESTS.name), value, partition=0)
         await (producer.commit_transaction() if kept else producer.abort_transaction())
     await producer.stop()
+
+    async def marked() -> bool:
+        return (await log.bounds(REQUESTS.name))[0].end == 6
+
+    await until(marked, what="the marks, which follow the answer, are written")
     assert await all_values(log, REQUESTS.name) == [b"a", b"c"]
-    end = (await log.bounds(REQUESTS.name))[0].end
-    assert end == 6
-    assert await log.append(REQUESTS.name, [Record(b"d", partition=0)]) == [(0, end)]
+    assert await log.append(REQUESTS.name, [Record(b"d", partition=0)]) == [(0, 6)]
 
 
 async def test_what_retention_has_dropped_is_passed_over_at_the_start_of_a_read(open_log: OpenLog) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -18,9 +19,10 @@ from splitgauge.eventlog.kafka import KafkaEventLog
 from splitgauge.eventlog.kafka_settings import KafkaSettings
 from splitgauge.eventlog.kafka_topics import init_topics
 from splitgauge.eventlog.port import Record, StoredRecord
-from splitgauge.schemas.errors import LogUnavailableError
+from splitgauge.schemas.errors import LogUnavailableError, UnknownSubjectError
 from splitgauge.schemas.topics import DECISIONS
 
+pytestmark = pytest.mark.timeout(400)
 PATIENCE_S = 60.0
 """Only a failing test waits that long."""
 
@@ -29,6 +31,16 @@ PATIENCE_S = 60.0
 def cluster() -> Iterator[KafkaCluster]:
     with KafkaCluster(LIBS, nodes=3) as cluster:
         yield cluster
+
+
+async def connected(settings: KafkaSettings) -> KafkaEventLog:
+    """Once each node has heard of the topics."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await KafkaEventLog.connect(settings)
+            except UnknownSubjectError:
+                await asyncio.sleep(0.05)
 
 
 async def leader_of_decisions(settings: KafkaSettings) -> int:
@@ -84,7 +96,7 @@ async def test_killing_the_leader_of_decisions_loses_nothing_doubles_nothing_and
 ) -> None:
     settings = fresh_settings(cluster, append_timeout_s=PATIENCE_S)
     await init_topics(settings, plan(replication=3, min_isr=2))
-    log = await KafkaEventLog.connect(settings)
+    log = await connected(settings)
     try:
         story = Story(log)
         await story.goes_on(50)
@@ -105,7 +117,7 @@ async def test_killing_the_leader_of_decisions_loses_nothing_doubles_nothing_and
 async def test_too_few_copies_are_no_acknowledgement(cluster: KafkaCluster) -> None:
     settings = fresh_settings(cluster, append_timeout_s=1.0)
     await init_topics(settings, plan(replication=3, min_isr=3))
-    log = await KafkaEventLog.connect(settings)
+    log = await connected(settings)
     try:
         await appended_once_all_have_it(log)
         leader = await leader_of_decisions(settings)
@@ -116,6 +128,10 @@ async def test_too_few_copies_are_no_acknowledgement(cluster: KafkaCluster) -> N
         await told_by_check(settings, down=other.number)
         cluster.launch(other)
         await asyncio.to_thread(cluster.await_ready, other)
+    finally:
+        await log.close()
+    log = await connected(replace(settings, append_timeout_s=PATIENCE_S))
+    try:
         assert (await log.read(DECISIONS.name, 0, 0))[0].value == b"by all three"
     finally:
         await log.close()

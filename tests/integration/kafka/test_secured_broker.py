@@ -37,6 +37,7 @@ RIGHTS = [
     (Kind.GROUP, Right.READ),
 ]
 """As docs/operating.md has them."""
+PROPERTIES = {"auto.create.topics.enable": "true", "broker.session.timeout.ms": "30000"}
 ROLES = ("router", "console", "aggregator", "tables", "analyzer", "archiver")
 
 
@@ -58,7 +59,7 @@ def secured(
     listeners = SecuredListeners(
         authority.certify("broker"), authority.file, users=USERS, masters=("ada", "CN=application")
     )
-    with KafkaCluster(LIBS, secured=listeners, properties={"auto.create.topics.enable": "true"}) as cluster:
+    with KafkaCluster(LIBS, secured=listeners, properties=PROPERTIES) as cluster:
         yield cluster
 
 

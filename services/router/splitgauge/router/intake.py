@@ -72,6 +72,9 @@ class Intake:
 
     async def run(self) -> None:
         """Until cancelled; what is under way then is finished first."""
+        await persistently(self._take_part)
+
+    async def _take_part(self) -> None:
         async with self._log.join(REQUESTS.name, GROUP) as member, asyncio.TaskGroup() as group:
             try:
                 await persistently(partial(self._take, member, group))

@@ -55,6 +55,9 @@ class ReportIntake:
 
     async def run(self) -> None:
         """Until cancelled."""
+        await persistently(self._take_part)
+
+    async def _take_part(self) -> None:
         async with self._log.join(REPORTS.name, GROUP) as member:
             await persistently(partial(self._take, member))
 
