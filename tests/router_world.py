@@ -203,6 +203,8 @@ class AilingLog:
         self.refusing: set[str] = set()
         """Topics whose appends fail."""
         self.failing_with: SplitgaugeError | None = None
+        self.joins_in_vain = 0
+        """So many more fail."""
         self.appends = 0
 
     def hang(self) -> None:
@@ -235,6 +237,9 @@ class AilingLog:
         return self._log.follow(topic, positions, limit=limit)
 
     def join(self, topic: str, group: str) -> AbstractAsyncContextManager[GroupMember]:
+        if self.joins_in_vain:
+            self.joins_in_vain -= 1
+            raise LogUnavailableError("a test wants it", where=group)
         return self._log.join(topic, group)
 
     async def close(self) -> None:

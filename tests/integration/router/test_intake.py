@@ -64,6 +64,20 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         yield Stage(log, endpoint, tmp_path)
 
 
+async def test_who_cannot_join_at_first_joins_later(stage: Stage) -> None:
+    stage.log.joins_in_vain = 4
+    await stage.request("r1")
+    await stage.report("e1", unit="anna")
+    async with routing(stage.log, stage.folder):
+        [response] = await stage.responses(1)
+
+        async def reported() -> bool:
+            return len(await observations(stage.log, "report")) == 1
+
+        await until(reported)
+    assert (response.status, stage.log.joins_in_vain) == (200, 0)
+
+
 async def test_a_request_event_is_answered_like_one_over_http(stage: Stage) -> None:
     await stage.request("r1", request_id="mine", unit="anna", headers={"X-Tier": "gold"})
     async with routing(stage.log, stage.folder) as gate:
